@@ -1,0 +1,293 @@
+//! One attempt over the wire, and what its end means.
+
+use std::{sync::Arc, time::Duration};
+
+use awc::{
+    Client, Connector,
+    error::SendRequestError,
+    http::{Method, StatusCode, header},
+};
+use serde_json::Value;
+
+use crate::{
+    backplane::{
+        config::Calls,
+        context::{ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, TIMEOUT_HEADER},
+        discovery::Endpoint,
+    },
+    domain::{
+        backoff::Setback,
+        breaker::Outcome,
+        failure::{Failure, Kind},
+        reply::classify,
+    },
+};
+
+/// How an attempt failed: for the caller, for the breaker, and for the retry.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    pub(crate) failure: Failure,
+    pub(crate) outcome: Outcome,
+    pub(crate) setback: Setback,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    /// Path and query, from `/` on.
+    pub(crate) path: String,
+    pub(crate) body: Option<bytes::Bytes>,
+}
+
+/// What bounds an attempt.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// Which attempt this is, from 1.
+    pub(crate) number: u32,
+    /// Time for it, whole.
+    pub(crate) allowed: Duration,
+    pub(crate) settings: &'a Calls,
+}
+
+/// An HTTP client of this thread: its own connections, no redirects, no time-out of its own (every
+/// use has one round the whole call).
+#[must_use]
+pub fn http_client(settings: &Calls) -> Client {
+    let connector = Connector::new()
+        .timeout(settings.connection_timeout)
+        .limit(usize::from(settings.max_connections_per_service))
+        .conn_keep_alive(settings.connection_idle_timeout)
+        .conn_lifetime(Duration::from_secs(600));
+    Client::builder()
+        .connector(connector)
+        .disable_redirects()
+        .disable_timeout()
+        .finish()
+}
+
+/// Sends once and reads the whole answer within `allowed`.
+pub(crate) async fn send_once(
+    client: &Client,
+    endpoint: &Endpoint,
+    outgoing: &Outgoing,
+    context: &RequestContext,
+    token: &str,
+    terms: Terms<'_>,
+) -> Result<Value, Missed> {
+    let Terms {
+        number,
+        allowed,
+        settings,
+    } = terms;
+    let service = endpoint.service.as_str();
+    let url = format!("{}{}", endpoint.url, outgoing.path);
+    let request = client
+        .request(outgoing.method.clone(), url)
+        .insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+        .insert_header((header::ACCEPT, "application/json"))
+        .insert_header((REQUEST_ID_HEADER, context.id.as_ref()))
+        .insert_header((TIMEOUT_HEADER, allowed.as_millis().to_string()))
+        .insert_header((ATTEMPT_HEADER, number.to_string()));
+    let limit = settings.max_response_size;
+    let exchange = async {
+        let sending = match &outgoing.body {
+            Some(body) => request
+                .insert_header((header::CONTENT_TYPE, "application/json"))
+                .send_body(body.clone()),
+            None => request.send(),
+        };
+        let mut response = sending.await.map_err(|error| not_sent(service, &error))?;
+        let status = response.status();
+        let wait = retry_after(&response);
+        let body = response.body().limit(limit).await.map_err(|error| Missed {
+            failure: Failure::new(
+                Kind::Connection,
+                format!("the answer of {service} broke off: {error}"),
+            )
+            .of_service(service),
+            outcome: Outcome::Failure,
+            setback: Setback::Unknown,
+        })?;
+        read_reply(service, status, wait, &body)
+    };
+    match tokio::time::timeout(allowed, exchange).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(too_late(service, allowed, settings)),
+    }
+}
+
+fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
+    // A caller in a hurry says nothing about the endpoint.
+    let hurried = allowed < settings.call_timeout / 2;
+    Missed {
+        failure: Failure::new(
+            Kind::Timeout,
+            format!("{service} did not answer within {} ms", allowed.as_millis()),
+        )
+        .of_service(service),
+        outcome: if hurried {
+            Outcome::Neutral
+        } else {
+            Outcome::Failure
+        },
+        setback: Setback::Unknown,
+    }
+}
+
+fn not_sent(service: &str, error: &SendRequestError) -> Missed {
+    let setback = if matches!(error, SendRequestError::Connect(_)) {
+        Setback::NeverSent
+    } else {
+        Setback::Unknown
+    };
+    Missed {
+        failure: Failure::new(
+            Kind::Connection,
+            format!("{service} cannot be reached: {error}"),
+        )
+        .of_service(service),
+        outcome: Outcome::Failure,
+        setback,
+    }
+}
+
+fn read_reply(
+    service: &str,
+    status: StatusCode,
+    wait: Option<Duration>,
+    body: &[u8],
+) -> Result<Value, Missed> {
+    let (outcome, setback) = classify(status.as_u16(), wait.is_some());
+    let value: Result<Value, _> = serde_json::from_slice(body);
+    let Some(setback) = setback else {
+        return value.map_err(|error| Missed {
+            failure: Failure::new(
+                Kind::BadReply,
+                format!("{service} answered what is no JSON: {error}"),
+            )
+            .of_service(service),
+            outcome: Outcome::Failure,
+            setback: Setback::Final,
+        });
+    };
+    let mut failure = error_from_body(status.as_u16(), value.ok().as_ref()).of_service(service);
+    failure.retry_after = wait;
+    Err(Missed {
+        failure,
+        outcome,
+        setback,
+    })
+}
+
+fn retry_after<S>(response: &awc::ClientResponse<S>) -> Option<Duration> {
+    let seconds: u64 = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The failure an error body speaks of, whichever generation wrote it: `error.message`, then
+/// `detail.error.message`, then a `detail` text, then `message`.
+#[must_use]
+pub fn error_from_body(status: u16, body: Option<&Value>) -> Failure {
+    let error = body.and_then(|body| {
+        body.get("error")
+            .filter(|e| e.is_object())
+            .or_else(|| body.get("detail")?.get("error"))
+    });
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let message = text(error.and_then(|e| e.get("message")))
+        .or_else(|| text(body.and_then(|b| b.get("detail"))))
+        .or_else(|| text(body.and_then(|b| b.get("message"))))
+        .or_else(|| text(body.and_then(|b| b.get("error"))))
+        .unwrap_or_else(|| format!("answered {status}"));
+    let kind = error
+        .and_then(|e| e.get("code"))
+        .and_then(Value::as_str)
+        .and_then(Kind::from_code)
+        .unwrap_or(match status {
+            400 => Kind::InvalidRequest,
+            401 => Kind::Unauthorized,
+            403 => Kind::PermissionDenied,
+            404 => Kind::NotFound,
+            409 => Kind::Conflict,
+            413 => Kind::TooLarge,
+            422 => Kind::Validation,
+            429 | 503 => Kind::Unavailable,
+            504 | 408 => Kind::Timeout,
+            500 => Kind::ToolFailed,
+            _ => Kind::BadReply,
+        });
+    Failure::new(kind, message)
+}
+
+/// Counts an endpoint's calls under way, whichever way they end.
+pub(crate) struct Outstanding(Arc<Endpoint>);
+
+impl Outstanding {
+    pub(crate) fn on(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.begin();
+        Outstanding(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(status: u16, body: Value, kind: Kind, message: &str) {
+        let failure = error_from_body(status, Some(&body));
+        assert_eq!(
+            (failure.kind, failure.message.as_str()),
+            (kind, message),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn errors_of_every_generation_are_understood() {
+        check(
+            404,
+            json!({"error": {"code": "tool_not_found", "message": "m"}}),
+            Kind::ToolNotFound,
+            "m",
+        );
+        check(
+            404,
+            json!({"detail": {"error": {"code": "resource_not_found", "message": "m"}}}),
+            Kind::NotFound,
+            "m",
+        );
+        check(
+            401,
+            json!({"detail": "Not authenticated"}),
+            Kind::Unauthorized,
+            "Not authenticated",
+        );
+        check(500, json!({"message": "m"}), Kind::ToolFailed, "m");
+        check(500, json!({"error": "m"}), Kind::ToolFailed, "m");
+        check(418, json!([]), Kind::BadReply, "answered 418");
+    }
+
+    #[test]
+    fn a_hurried_caller_does_not_count_against_the_endpoint() {
+        let settings = crate::backplane::client::actor::test_settings();
+        let late = |ms| too_late("memory", Duration::from_millis(ms), &settings).outcome;
+        assert_eq!(late(100), Outcome::Neutral);
+        assert_eq!(late(30_000), Outcome::Failure);
+    }
+}

@@ -1,0 +1,289 @@
+//! Calling other services: one client actor per service and worker, behind ports.
+//!
+//! The order of a call: deadline, retry (budget), bulkhead, breaker, attempt time-out, transport.
+//! An [`awc::Client`] belongs to its thread, so each worker starts its own actors, lazily, on its
+//! own arbiter; what they share (endpoints, breakers, budgets) is shared through discovery.
+
+mod actor;
+mod attempt;
+mod stream;
+
+pub use attempt::{error_from_body, http_client};
+pub use stream::{StreamItem, StreamReader};
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use serde_json::{Map, Value};
+
+use crate::{
+    backplane::{
+        config::Calls,
+        context::{self, RequestContext},
+        discovery::{Directory, Endpoint},
+        metrics::Metrics,
+        port::Port,
+        token::{ServiceToken, Tokens},
+        vitals::House,
+    },
+    domain::{
+        backoff::Repeatable,
+        failure::{Failure, Kind},
+    },
+};
+use actor::ServiceClient;
+
+/// Calls of one batch that are under way at once.
+pub const BATCH_AT_ONCE: usize = 8;
+/// Streams one client actor opens at once.
+const STREAMS_OPENING: usize = 256;
+
+/// Calls a tool of the service.
+#[derive(actix::Message)]
+#[rtype(result = "Result<Value, Failure>")]
+pub struct CallTool {
+    /// What travels with it.
+    pub context: RequestContext,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// Whether sending it twice is harmless.
+    pub repeatable: Repeatable,
+}
+
+/// Reads a resource of the service, whole.
+#[derive(actix::Message)]
+#[rtype(result = "Result<Vec<Value>, Failure>")]
+pub struct ReadResource {
+    /// What travels with it.
+    pub context: RequestContext,
+    /// Path below `/resource/`, its segments percent-encoded, with the query.
+    pub path: String,
+}
+
+/// Opens a live stream of the service, which reconnects by itself.
+#[derive(actix::Message)]
+#[rtype(result = "Result<StreamReader, Failure>")]
+pub struct OpenStream {
+    /// Path below `/resource/`, ending in `/stream`.
+    pub path: String,
+    /// The sequence number after which to begin; `None` begins with what comes next.
+    pub after: Option<i64>,
+}
+
+/// One call of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchCall {
+    /// The service.
+    pub service: String,
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// Whether sending it twice is harmless.
+    pub repeatable: Repeatable,
+}
+
+/// The way to one service.
+#[derive(Clone)]
+pub struct ServicePort {
+    call: Port<CallTool>,
+    read: Port<ReadResource>,
+    open: Port<OpenStream>,
+    patience: Duration,
+}
+
+impl ServicePort {
+    /// Calls a tool.
+    ///
+    /// # Errors
+    /// The service's own failure, or why it could not be asked; always naming the service.
+    pub async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        repeatable: Repeatable,
+    ) -> Result<Value, Failure> {
+        let context = context::current_or(self.patience);
+        self.call
+            .ask(CallTool {
+                context,
+                tool: tool.to_owned(),
+                arguments,
+                repeatable,
+            })
+            .await
+    }
+
+    /// Reads a resource, whole.
+    ///
+    /// # Errors
+    /// As [`ServicePort::call`].
+    pub async fn read(&self, path: String) -> Result<Vec<Value>, Failure> {
+        let context = context::current_or(self.patience);
+        self.read.ask(ReadResource { context, path }).await
+    }
+
+    /// Opens a live stream that reconnects by itself and ends when its reader is dropped.
+    ///
+    /// # Errors
+    /// `overloaded` or `service_unavailable` of the client itself; a service that is away is an
+    /// item of the stream, not an error here.
+    pub async fn open(&self, path: String, after: Option<i64>) -> Result<StreamReader, Failure> {
+        self.open.ask(OpenStream { path, after }).await
+    }
+}
+
+/// All services as one worker reaches them.
+pub struct Clients {
+    shared: ClientsShared,
+    started: RefCell<BTreeMap<String, ServicePort>>,
+    place: String,
+}
+
+/// What the clients of all workers have in common. Cheap to clone.
+#[derive(Clone)]
+pub struct ClientsShared {
+    /// The actors' book.
+    pub house: House,
+    /// Where services are.
+    pub directory: Directory,
+    /// How to call.
+    pub settings: Arc<Calls>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Signs the tokens sent along.
+    pub tokens: Tokens,
+    /// Who we are.
+    pub own_name: &'static str,
+}
+
+impl Clients {
+    /// The clients of one worker, called `place` in the book of actors.
+    #[must_use]
+    pub fn new(shared: ClientsShared, place: String) -> Rc<Self> {
+        Rc::new(Clients {
+            shared,
+            started: RefCell::default(),
+            place,
+        })
+    }
+
+    /// The way to `service`; its actor starts with the first use.
+    ///
+    /// # Errors
+    /// `service_not_found` when discovery does not know it.
+    pub fn of(&self, service: &str) -> Result<ServicePort, Failure> {
+        if let Some(port) = self.started.borrow().get(service) {
+            return Ok(port.clone());
+        }
+        if !self.shared.directory.knows(service) {
+            return Err(
+                Failure::new(Kind::ServiceNotFound, format!("no service {service:?}"))
+                    .of_service(service),
+            );
+        }
+        let port = self.start(service);
+        self.started
+            .borrow_mut()
+            .insert(service.to_owned(), port.clone());
+        Ok(port)
+    }
+
+    /// Makes several calls, a few at once; the answers come in the order of the calls, each with
+    /// its own outcome.
+    pub async fn call_batch(&self, calls: Vec<BatchCall>) -> Vec<Result<Value, Failure>> {
+        futures_util::stream::iter(calls)
+            .map(|call| async move {
+                let port = self.of(&call.service)?;
+                port.call(&call.tool, call.arguments, call.repeatable).await
+            })
+            .buffered(BATCH_AT_ONCE)
+            .collect()
+            .await
+    }
+
+    fn start(&self, service: &str) -> ServicePort {
+        let shared = &self.shared;
+        let name = format!("client:{service}@{}", self.place);
+        let token = ServiceToken::new(shared.tokens.clone(), shared.own_name, service);
+        let client = ServiceClient::new(service, shared, Arc::new(token));
+        let actor = crate::backplane::keeper::start(&shared.house, &name, |_| client);
+        let settings = &shared.settings;
+        let slots = usize::from(settings.calls_in_flight_max);
+        // The whole call may take all its attempts; a request's own deadline cuts it shorter.
+        let patience = settings.call_timeout * settings.max_retries.saturating_add(2);
+        ServicePort {
+            call: Port::to("service client", &actor, slots, patience),
+            read: Port::to("service client", &actor, slots, patience),
+            open: Port::to(
+                "service client",
+                &actor,
+                STREAMS_OPENING,
+                settings.call_timeout,
+            ),
+            patience: settings.call_timeout,
+        }
+    }
+}
+
+/// Escapes one path segment.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Picks the endpoint for an attempt and asks its breaker; with none left, says how long to wait.
+pub(crate) fn admit(
+    service: &str,
+    endpoints: &[Arc<Endpoint>],
+    tried: &[String],
+    turn: usize,
+) -> Result<(Arc<Endpoint>, crate::backplane::breaker::Permit), Failure> {
+    let candidates: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| crate::domain::balance::Candidate {
+            outstanding: endpoint.outstanding(),
+            usable: endpoint.usable(),
+            tried: tried.contains(&endpoint.url),
+        })
+        .collect();
+    let mut wait: Option<Duration> = None;
+    for index in crate::domain::balance::order(&candidates, turn) {
+        let Some(endpoint) = endpoints.get(index) else {
+            continue;
+        };
+        match endpoint.breaker().admit() {
+            Ok(permit) => return Ok((Arc::clone(endpoint), permit)),
+            Err(refused) => {
+                wait = Some(wait.map_or(refused.retry_after, |w| w.min(refused.retry_after)));
+            }
+        }
+    }
+    let Some(wait) = wait else {
+        return Err(
+            Failure::new(Kind::ServiceNotFound, format!("{service} has no endpoint"))
+                .of_service(service),
+        );
+    };
+    let wait = wait.max(Duration::from_secs(1));
+    let seconds = wait.as_secs_f64().ceil();
+    Err(Failure::new(
+        Kind::CircuitOpen,
+        format!("{service} is not available: circuit open, try again in {seconds} s"),
+    )
+    .of_service(service)
+    .retry_after(wait))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_cannot_leave_their_place() {
+        assert_eq!(segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

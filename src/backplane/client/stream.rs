@@ -1,0 +1,249 @@
+//! A live stream of another service that reconnects by itself, from the last event it saw.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use awc::http::header;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    backplane::{
+        client::{OpenStream, actor::Line, admit, attempt::error_from_body},
+        context::REQUEST_ID_HEADER,
+        discovery::Endpoint,
+    },
+    domain::{
+        backoff::Backoff,
+        breaker::Outcome,
+        failure::{Failure, Kind},
+        reply::classify,
+        sse::{Event, Parser},
+    },
+};
+
+/// Events that wait for the reader before the stream stops reading from the network.
+pub(super) const ITEMS_WAITING_MAX: usize = 256;
+/// Waits between connections that bring nothing: up to 5 s, so that recovery is noticed soon.
+pub(super) const RECONNECT_PAUSE: Backoff = Backoff {
+    initial: Duration::from_millis(100),
+    factor: 2.0,
+    cap: Duration::from_secs(5),
+};
+
+/// What a live stream brings.
+#[derive(Debug)]
+pub enum StreamItem {
+    /// The stream is open, now or again.
+    Connected,
+    /// An event with the sequence number it carries, if any.
+    Event {
+        /// Its sequence number.
+        seq: Option<i64>,
+        /// Its payload.
+        data: Value,
+    },
+    /// The connection broke or was refused; the stream goes on by itself.
+    Interrupted(Failure),
+}
+
+/// The reading end; dropping it closes the stream.
+#[derive(Debug)]
+pub struct StreamReader(mpsc::Receiver<StreamItem>);
+
+impl StreamReader {
+    /// The next item; `None` when the client actor's arbiter is gone.
+    pub async fn next(&mut self) -> Option<StreamItem> {
+        self.0.recv().await
+    }
+}
+
+pub(crate) fn open(line: Rc<Line>, open: OpenStream) -> StreamReader {
+    let (items, reader) = mpsc::channel(ITEMS_WAITING_MAX);
+    actix_rt::spawn(async move {
+        let mut follower = Follower {
+            line,
+            path: open.path,
+            after: open.after,
+            items,
+            idle: 0,
+        };
+        follower.run().await;
+    });
+    StreamReader(reader)
+}
+
+struct Follower {
+    line: Rc<Line>,
+    path: String,
+    after: Option<i64>,
+    items: mpsc::Sender<StreamItem>,
+    /// Connections in a row that brought no event.
+    idle: u32,
+}
+
+/// The reader has gone.
+struct Abandoned;
+
+impl Follower {
+    async fn run(&mut self) {
+        let reader = self.items.clone();
+        loop {
+            let ended = tokio::select! {
+                ended = self.connect() => ended,
+                () = reader.closed() => return,
+            };
+            let wait = match ended {
+                Ok(()) => RECONNECT_PAUSE.wait(self.idle, fastrand::f64(), None),
+                Err(failure) => {
+                    let floor = failure
+                        .retry_after
+                        .map(|wait| wait.min(RECONNECT_PAUSE.cap));
+                    if self
+                        .items
+                        .send(StreamItem::Interrupted(failure))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                    RECONNECT_PAUSE.wait(self.idle, fastrand::f64(), floor)
+                }
+            };
+            self.idle = self.idle.saturating_add(1);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = reader.closed() => return,
+            }
+        }
+    }
+
+    /// One connection, from opening to its end. A clean end is `Ok`: the server restarted.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let line = Rc::clone(&self.line);
+        let endpoints = line.directory.endpoints(&line.service);
+        let turn = usize::try_from(self.idle).unwrap_or_default();
+        let (endpoint, permit) = admit(&line.service, &endpoints, &[], turn)?;
+        let opened = tokio::time::timeout(line.settings.call_timeout, self.request(&endpoint))
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err((
+                    self.failed(Kind::Timeout, "did not open in time"),
+                    Outcome::Failure,
+                ))
+            });
+        // An open stream says nothing about health yet; only a refused one does.
+        let mut response = match opened {
+            Ok(response) => {
+                permit.report(Outcome::Success);
+                response
+            }
+            Err((failure, outcome)) => {
+                permit.report(outcome);
+                return Err(failure);
+            }
+        };
+        if self.items.send(StreamItem::Connected).await.is_err() {
+            return Ok(());
+        }
+        let mut parser = Parser::new();
+        loop {
+            let silence = Instant::now() + line.settings.stream_idle_timeout;
+            let piece = match tokio::time::timeout_at(silence, response.next()).await {
+                Err(_elapsed) => return Err(self.failed(Kind::Timeout, "went silent")),
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => {
+                    return Err(self.failed(Kind::Connection, &format!("broke: {error}")));
+                }
+                Ok(Some(Ok(piece))) => piece,
+            };
+            let events = parser
+                .feed(&piece)
+                .map_err(|broken| self.failed(Kind::BadReply, &broken.to_string()))?;
+            for event in events {
+                if self.deliver(event).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<
+        impl futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>> + Unpin + use<>,
+        (Failure, Outcome),
+    > {
+        let token = self
+            .line
+            .token
+            .get()
+            .map_err(|failure| (failure, Outcome::Neutral))?;
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        let after = self
+            .after
+            .map(|seq| format!("{mark}after={seq}"))
+            .unwrap_or_default();
+        let url = format!("{}/resource/{}{after}", endpoint.url, self.path);
+        let mut response = self
+            .line
+            .streams
+            .get(url)
+            .insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+            .insert_header((header::ACCEPT, "text/event-stream"))
+            .insert_header((REQUEST_ID_HEADER, uuid::Uuid::now_v7().to_string()))
+            .send()
+            .await
+            .map_err(|error| {
+                (
+                    self.failed(Kind::Connection, &format!("cannot be reached: {error}")),
+                    Outcome::Failure,
+                )
+            })?;
+        let status = response.status().as_u16();
+        let (outcome, setback) =
+            classify(status, response.headers().contains_key(header::RETRY_AFTER));
+        if setback.is_none() {
+            return Ok(response);
+        }
+        let body: Option<Value> = response.json().limit(65_536).await.ok();
+        let failure = error_from_body(status, body.as_ref()).of_service(&self.line.service);
+        Err((failure, outcome))
+    }
+
+    /// Hands an event on. What was seen before (a repeat after reconnecting) is left out.
+    async fn deliver(&mut self, event: Event) -> Result<(), Abandoned> {
+        let seq = event.id.as_deref().and_then(|id| id.parse::<i64>().ok());
+        let Some(text) = event.data else {
+            self.after = seq.or(self.after);
+            return Ok(());
+        };
+        if let (Some(seq), Some(after)) = (seq, self.after)
+            && seq <= after
+        {
+            return Ok(());
+        }
+        self.after = seq.or(self.after);
+        self.idle = 0;
+        let data = match serde_json::from_str(&text) {
+            Ok(data) => data,
+            Err(error) => {
+                log::warn!(
+                    "event left out: no JSON service={} cause={error}",
+                    self.line.service
+                );
+                return Ok(());
+            }
+        };
+        self.items
+            .send(StreamItem::Event { seq, data })
+            .await
+            .map_err(|_gone| Abandoned)
+    }
+
+    fn failed(&self, kind: Kind, what: &str) -> Failure {
+        let service = &self.line.service;
+        Failure::new(kind, format!("the stream of {service} {what}")).of_service(service)
+    }
+}

@@ -1,0 +1,21 @@
+//! Floor 3: what every process stands on, whatever its role.
+
+pub mod breaker;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod database;
+pub mod discovery;
+pub mod drain;
+pub mod fanout;
+pub mod gate;
+pub mod host;
+pub mod keeper;
+pub mod logging;
+pub mod metrics;
+pub mod port;
+pub mod secrets;
+pub mod stream;
+pub mod token;
+pub mod vitals;

@@ -1,0 +1,267 @@
+//! Server-sent event answers: a task pumps events into a small queue that the connection drains.
+//!
+//! The queue is short, so a reader that stops reading stops the pump, its bus queue fills, the bus
+//! drops it, and the pump ends. A vanished reader closes the queue and the pump ends too.
+
+use std::{convert::Infallible, future::Future, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    backplane::{drain::Drain, fanout::Delivery},
+    domain::sse,
+};
+
+/// Chunks that wait for the connection.
+const CHUNKS_WAITING_MAX: usize = 4;
+/// Queued events are joined into chunks of about this size: one write for many events.
+const CHUNK_BYTES: usize = 65_536;
+
+/// The reader has gone, or the process is leaving: the pump should end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+/// The pump's end of an answer.
+pub struct Outlet {
+    chunks: mpsc::Sender<Bytes>,
+    drain: Drain,
+    keep_alive: Duration,
+}
+
+impl Outlet {
+    /// Sends bytes; waits while the reader is slow.
+    ///
+    /// # Errors
+    /// [`Ended`] when the reader has gone or the process is leaving.
+    pub async fn send(&mut self, bytes: Bytes) -> Result<(), Ended> {
+        tokio::select! {
+            sent = self.chunks.send(bytes) => sent.map_err(|_gone| Ended),
+            () = self.drain.leaving() => {
+                self.say_goodbye();
+                Err(Ended)
+            }
+        }
+    }
+
+    /// Pumps a subscription until it or the reader ends. Deliveries up to `after` are left out.
+    /// `heartbeat`, if any, makes an event every so often; a comment goes out in any silence.
+    ///
+    /// # Errors
+    /// [`Ended`] when the reader has gone or the process is leaving; `Ok` when the subscription
+    /// ended, which means that the reader was too slow.
+    pub async fn pump(
+        &mut self,
+        mut events: mpsc::Receiver<Delivery>,
+        after: i64,
+        heartbeat: Option<(Duration, fn() -> Bytes)>,
+    ) -> Result<(), Ended> {
+        let mut quiet = tokio::time::interval_at(Instant::now() + self.keep_alive, self.keep_alive);
+        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let period = heartbeat.map_or(Duration::from_secs(86_400), |(period, _)| period);
+        let mut beat = tokio::time::interval_at(Instant::now() + period, period);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let closed = self.chunks.clone();
+        loop {
+            let chunk = tokio::select! {
+                () = self.drain.leaving() => {
+                    self.say_goodbye();
+                    return Err(Ended);
+                }
+                () = closed.closed() => return Err(Ended),
+                first = events.recv() => match first {
+                    Some(first) => {
+                        quiet.reset();
+                        gather(first, &mut events, after)
+                    }
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => match heartbeat {
+                    Some((_, render)) => render(),
+                    None => continue,
+                },
+                _ = quiet.tick() => Bytes::from_static(b": keep-alive\n\n"),
+            };
+            if !chunk.is_empty() {
+                self.send_or_be_dropped(chunk, &events).await?;
+            }
+        }
+    }
+
+    /// Sends while watching the subscription: a reader so slow that the bus dropped it would
+    /// otherwise keep this task for ever.
+    async fn send_or_be_dropped(
+        &mut self,
+        chunk: Bytes,
+        events: &mpsc::Receiver<Delivery>,
+    ) -> Result<(), Ended> {
+        let patience = self.keep_alive;
+        loop {
+            match tokio::time::timeout(patience, self.chunks.reserve()).await {
+                Ok(Ok(place)) => {
+                    place.send(chunk);
+                    return Ok(());
+                }
+                Ok(Err(_gone)) => return Err(Ended),
+                Err(_still_slow) if events.is_closed() => return Err(Ended),
+                Err(_still_slow) if self.drain.is_leaving() => return Err(Ended),
+                Err(_still_slow) => {}
+            }
+        }
+    }
+
+    /// Tells the reader when to come back: in 1 to 5 s, spread so that not all come at once.
+    fn say_goodbye(&self) {
+        let wait = fastrand::u32(1000..5000);
+        let goodbye = Bytes::from(format!("retry: {wait}\n\n"));
+        if self.chunks.try_send(goodbye).is_err() {
+            log::debug!("a stream ended without its retry hint");
+        }
+    }
+}
+
+/// Joins what is queued into one chunk.
+fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) -> Bytes {
+    let fresh = |delivery: &Delivery| delivery.seq > after;
+    let mut next = events.try_recv().ok();
+    if next.is_none() {
+        return if fresh(&first) {
+            first.bytes
+        } else {
+            Bytes::new()
+        };
+    }
+    let mut chunk = BytesMut::new();
+    if fresh(&first) {
+        chunk.extend_from_slice(&first.bytes);
+    }
+    while let Some(delivery) = next {
+        if fresh(&delivery) {
+            chunk.extend_from_slice(&delivery.bytes);
+        }
+        next = if chunk.len() < CHUNK_BYTES {
+            events.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    chunk.freeze()
+}
+
+/// Starts `pump` on this arbiter and gives the body it fills. The pump's task ends with it.
+pub fn body<F, Fut>(
+    keep_alive: Duration,
+    drain: Drain,
+    pump: F,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + use<F, Fut>
+where
+    F: FnOnce(Outlet) -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    let (chunks, queue) = mpsc::channel(CHUNKS_WAITING_MAX);
+    actix_rt::spawn(pump(Outlet {
+        chunks,
+        drain,
+        keep_alive,
+    }));
+    futures_util::stream::unfold(queue, |mut queue| async move {
+        queue.recv().await.map(|bytes| (Ok(bytes), queue))
+    })
+}
+
+/// Renders a value as one event.
+#[must_use]
+pub fn event(id: Option<i64>, value: &serde_json::Value) -> Bytes {
+    Bytes::from(sse::render(id, &value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+    use crate::backplane::drain;
+
+    fn beat() -> Bytes {
+        Bytes::from("beat")
+    }
+
+    fn delivery(seq: i64) -> Delivery {
+        Delivery {
+            seq,
+            bytes: Bytes::from(format!("{seq};")),
+        }
+    }
+
+    #[actix::test]
+    async fn queued_events_are_joined_and_old_ones_left_out() {
+        tokio::time::pause();
+        let (_trigger, drain) = drain::pair();
+        let (queue, events) = mpsc::channel(8);
+        for seq in 1..=4 {
+            queue.try_send(delivery(seq)).unwrap();
+        }
+        let body = body(Duration::from_secs(15), drain, |mut out| async move {
+            assert_eq!(out.pump(events, 2, None).await, Ok(()));
+        });
+        drop(queue);
+        let chunks: Vec<_> = body.map(Result::unwrap).collect().await;
+        assert_eq!(chunks, [Bytes::from("3;4;")]);
+    }
+
+    #[actix::test]
+    async fn silence_is_filled_and_leaving_ends_the_stream_with_a_hint() {
+        tokio::time::pause();
+        let (trigger, drain) = drain::pair();
+        let (_queue, events) = mpsc::channel(8);
+        let body = body(Duration::from_secs(15), drain, |mut out| async move {
+            let every: Option<(Duration, fn() -> Bytes)> = Some((Duration::from_secs(20), beat));
+            assert_eq!(out.pump(events, 0, every).await, Err(Ended));
+        });
+        let mut body = Box::pin(body);
+        assert_eq!(body.next().await, Some(Ok(Bytes::from(": keep-alive\n\n"))));
+        assert_eq!(body.next().await, Some(Ok(Bytes::from("beat"))));
+        trigger.pull();
+        let hint = body.next().await.unwrap().unwrap();
+        assert!(hint.starts_with(b"retry: "));
+        assert_eq!(body.next().await, None);
+    }
+
+    #[actix::test]
+    async fn a_vanished_reader_ends_the_pump() {
+        tokio::time::pause();
+        let (_trigger, drain) = drain::pair();
+        let (queue, events) = mpsc::channel::<Delivery>(8);
+        let body = body(Duration::from_secs(15), drain, |mut out| async move {
+            let _ended = out.pump(events, 0, None).await;
+        });
+        drop(body);
+        queue.closed().await;
+    }
+
+    #[actix::test]
+    async fn a_reader_that_stops_reading_and_was_dropped_frees_its_pump() {
+        tokio::time::pause();
+        let (_trigger, drain) = drain::pair();
+        let (queue, events) = mpsc::channel::<Delivery>(1);
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let _unread = body(Duration::from_secs(15), drain, |mut out| async move {
+            let _ended = out.pump(events, 0, None).await;
+            done.send(()).unwrap();
+        });
+        for seq in 0..20 {
+            if tokio::time::timeout(Duration::from_secs(1), queue.send(delivery(seq)))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+        drop(queue);
+        ended.await.unwrap();
+    }
+}

@@ -1,0 +1,316 @@
+//! Tokens: who the bearer is (HS256 JWT), made and read.
+//!
+//! A user's token carries the claims of the outward contract: `oid` is the identity, `sub` the mail
+//! address. A service's token carries `aud`, the services it is good for, and lives minutes.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backplane::clock,
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
+};
+
+/// Shortest secret taken, in bytes (RFC 7518, section 3.2: at least as long as the hash).
+pub const SECRET_BYTES_MIN: usize = 32;
+/// Life of a token one service makes for another.
+pub const SERVICE_TOKEN_LIFE: Duration = Duration::from_secs(300);
+/// A service token is made anew when it has less than this left.
+const SERVICE_TOKEN_RENEWAL: i64 = 60;
+const SERVICE_SUBJECT: &str = "service:";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<Audience>,
+    #[serde(default)]
+    iat: i64,
+    exp: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Makes and reads tokens with one secret. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokens {
+    signing: Arc<EncodingKey>,
+    reading: Arc<DecodingKey>,
+    validation: Arc<Validation>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens(secret)")
+    }
+}
+
+impl Tokens {
+    /// Tokens signed with `secret`.
+    #[must_use]
+    pub fn new(secret: &str) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.validate_aud = false; // checked in `read`: users' tokens have none
+        Tokens {
+            signing: Arc::new(EncodingKey::from_secret(secret.as_bytes())),
+            reading: Arc::new(DecodingKey::from_secret(secret.as_bytes())),
+            validation: Arc::new(validation),
+        }
+    }
+
+    /// A token for a user, good for `life`.
+    ///
+    /// # Errors
+    /// `internal_error` when signing fails.
+    pub fn for_user(
+        &self,
+        id: &str,
+        name: &str,
+        email: &str,
+        life: Duration,
+    ) -> Result<String, Failure> {
+        self.sign(&Claims {
+            sub: email.to_owned(),
+            oid: Some(id.to_owned()),
+            name: Some(name.to_owned()),
+            email: Some(email.to_owned()),
+            aud: None,
+            iat: clock::now_seconds(),
+            exp: expiry(life),
+        })
+    }
+
+    /// A token for the service `name`, good at the services in `audience` for `life`.
+    ///
+    /// # Errors
+    /// `internal_error` when signing fails.
+    pub fn for_service(
+        &self,
+        name: &str,
+        audience: &[&str],
+        life: Duration,
+    ) -> Result<String, Failure> {
+        self.sign(&Claims {
+            sub: format!("{SERVICE_SUBJECT}{name}"),
+            oid: None,
+            name: None,
+            email: None,
+            aud: Some(Audience::Many(
+                audience.iter().map(|name| (*name).to_owned()).collect(),
+            )),
+            iat: clock::now_seconds(),
+            exp: expiry(life),
+        })
+    }
+
+    /// Whose token this is, as the service `audience` sees it.
+    ///
+    /// # Errors
+    /// `token_expired`; `auth_error` for anything else that is wrong with it.
+    pub fn read(&self, token: &str, audience: &str) -> Result<Principal, Failure> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.reading, &self.validation)
+            .map_err(|error| {
+                if matches!(error.kind(), ErrorKind::ExpiredSignature) {
+                    Failure::new(Kind::TokenExpired, "the token has expired")
+                } else {
+                    Failure::new(Kind::Unauthorized, "the token is not valid")
+                }
+            })?
+            .claims;
+        if let Some(name) = claims.sub.strip_prefix(SERVICE_SUBJECT) {
+            let good_here = match &claims.aud {
+                Some(Audience::One(one)) => one == audience,
+                Some(Audience::Many(many)) => many.iter().any(|one| one == audience),
+                None => false,
+            };
+            return if good_here {
+                Ok(Principal::Service {
+                    name: name.to_owned(),
+                })
+            } else {
+                Err(Failure::new(
+                    Kind::Unauthorized,
+                    "the token is not meant for this service",
+                ))
+            };
+        }
+        let id = claims.oid.unwrap_or_else(|| claims.sub.clone());
+        if id.is_empty() {
+            return Err(Failure::new(Kind::Unauthorized, "the token names no user"));
+        }
+        Ok(Principal::User {
+            id,
+            name: claims.name.unwrap_or_default(),
+            email: claims.email.unwrap_or_default(),
+        })
+    }
+
+    fn sign(&self, claims: &Claims) -> Result<String, Failure> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing)
+            .map_err(|error| Failure::new(Kind::Internal, format!("token not signed: {error}")))
+    }
+}
+
+fn expiry(life: Duration) -> i64 {
+    clock::now_seconds().saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// A service's own token for one other service, made anew before it runs out.
+#[derive(Debug)]
+pub struct ServiceToken {
+    tokens: Tokens,
+    name: String,
+    audience: String,
+    current: Mutex<Option<(Arc<str>, i64)>>,
+}
+
+impl ServiceToken {
+    /// Tokens of service `name` for calls to `audience`.
+    #[must_use]
+    pub fn new(tokens: Tokens, name: &str, audience: &str) -> Self {
+        ServiceToken {
+            tokens,
+            name: name.to_owned(),
+            audience: audience.to_owned(),
+            current: Mutex::new(None),
+        }
+    }
+
+    /// One that is good for at least another minute.
+    ///
+    /// # Errors
+    /// `internal_error` when signing fails.
+    pub fn get(&self) -> Result<Arc<str>, Failure> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now_seconds();
+        if let Some((token, until)) = current.as_ref()
+            && *until - now > SERVICE_TOKEN_RENEWAL
+        {
+            return Ok(Arc::clone(token));
+        }
+        let made =
+            self.tokens
+                .for_service(&self.name, &[self.audience.as_str()], SERVICE_TOKEN_LIFE)?;
+        let token: Arc<str> = made.into();
+        *current = Some((Arc::clone(&token), expiry(SERVICE_TOKEN_LIFE)));
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_users_token_is_read_back_by_every_service() {
+        let tokens = Tokens::new(SECRET);
+        let token = tokens
+            .for_user("u1", "Ann", "ann@example.com", HOUR)
+            .unwrap();
+        let expected = Principal::User {
+            id: "u1".into(),
+            name: "Ann".into(),
+            email: "ann@example.com".into(),
+        };
+        assert_eq!(tokens.read(&token, "core"), Ok(expected.clone()));
+        assert_eq!(tokens.read(&token, "memory"), Ok(expected));
+    }
+
+    #[test]
+    fn without_oid_the_subject_is_the_user() {
+        #[derive(Serialize)]
+        struct Old {
+            sub: &'static str,
+            exp: i64,
+        }
+        let tokens = Tokens::new(SECRET);
+        let claims = Old {
+            sub: "u7",
+            exp: expiry(HOUR),
+        };
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &tokens.signing).unwrap();
+        assert_eq!(
+            tokens.read(&token, "core").unwrap().confined_to(),
+            Some("u7")
+        );
+    }
+
+    #[test]
+    fn a_service_token_is_good_for_its_audience_only() {
+        let tokens = Tokens::new(SECRET);
+        let token = tokens.for_service("core", &["memory"], HOUR).unwrap();
+        assert_eq!(
+            tokens.read(&token, "memory"),
+            Ok(Principal::Service {
+                name: "core".into()
+            })
+        );
+        assert_eq!(
+            tokens.read(&token, "cognition").unwrap_err().kind,
+            Kind::Unauthorized
+        );
+    }
+
+    #[test]
+    fn expired_forged_unsigned_and_garbled_tokens_are_refused() {
+        let tokens = Tokens::new(SECRET);
+        let claims = Claims {
+            sub: "x".into(),
+            oid: Some("u".into()),
+            name: None,
+            email: None,
+            aud: None,
+            iat: 0,
+            exp: clock::now_seconds() - 1,
+        };
+        let expired = tokens.sign(&claims).unwrap();
+        assert_eq!(
+            tokens.read(&expired, "core").unwrap_err().kind,
+            Kind::TokenExpired
+        );
+        let other = Tokens::new("another secret of thirty-two bytes");
+        let forged = other.for_user("u", "", "", HOUR).unwrap();
+        let unsigned =
+            "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ4IiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+        for bad in [forged.as_str(), unsigned, "", "a.b.c", "\u{0}"] {
+            assert_eq!(
+                tokens.read(bad, "core").unwrap_err().kind,
+                Kind::Unauthorized,
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_token_is_kept_until_it_nears_its_end() {
+        let source = ServiceToken::new(Tokens::new(SECRET), "core", "memory");
+        let first = source.get().unwrap();
+        assert!(Arc::ptr_eq(&first, &source.get().unwrap()));
+        *source.current.lock().unwrap() = Some((first.clone(), clock::now_seconds() + 10));
+        assert!(!Arc::ptr_eq(&first, &source.get().unwrap()));
+    }
+}

@@ -1,0 +1,17 @@
+//! Floor 1: the words and the decisions of Cortex, as functions of state, input and `now`.
+
+pub mod analysis;
+pub mod backoff;
+pub mod balance;
+pub mod breaker;
+pub mod budget;
+pub mod entities;
+pub mod failure;
+pub mod permission;
+pub mod principal;
+pub mod relevance;
+pub mod reply;
+pub mod roster;
+pub mod sentiment;
+pub mod sse;
+pub mod text;
