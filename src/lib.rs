@@ -10,4 +10,9 @@
 //! 6. [`process`]: where actors are started and ports are joined
 
 pub mod backplane;
+pub mod cli;
+pub mod contract;
 pub mod domain;
+pub mod http;
+pub mod process;
+pub mod services;

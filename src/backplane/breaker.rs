@@ -72,10 +72,7 @@ impl BreakerCell {
     pub fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
         let (answer, transition) = self.lock().admit(Instant::now());
         self.announce(transition);
-        answer.map(|ticket| Permit {
-            cell: Arc::clone(self),
-            ticket: Some(ticket),
-        })
+        answer.map(|ticket| Permit { cell: Arc::clone(self), ticket: Some(ticket) })
     }
 
     /// A health check passed: an open breaker lets its next probe go at once.
@@ -105,10 +102,7 @@ impl BreakerCell {
             return;
         };
         if let Err(failure) = actor.tell(Transitioned(transition)) {
-            log::warn!(
-                "breaker transition not recorded to={:?} cause={failure}",
-                transition.to
-            );
+            log::warn!("breaker transition not recorded to={:?} cause={failure}", transition.to);
         }
     }
 }
@@ -189,15 +183,14 @@ impl BreakerActor {
         policy: Policy,
     ) -> KeptBreaker {
         let cell = BreakerCell::closed(policy);
-        let actor = keeper::start(house, &format!("breaker:{service} {endpoint}"), |_| {
-            BreakerActor {
+        let actor =
+            keeper::start(house, &format!("breaker:{service} {endpoint}"), |_| BreakerActor {
                 service: service.to_owned(),
                 endpoint: endpoint.to_owned(),
                 cell: Arc::downgrade(&cell),
                 metrics: metrics.clone(),
                 past: VecDeque::new(),
-            }
-        });
+            });
         metrics.circuit(service, endpoint, State::Closed);
         let heard = Port::to("breaker", &actor, ORDERS_AT_ONCE, ORDER_DEADLINE);
         if cell.actor.set(heard).is_err() {
@@ -221,10 +214,7 @@ impl BreakerActor {
         if self.past.len() == TRANSITIONS_KEPT {
             self.past.pop_front();
         }
-        self.past.push_back(PastTransition {
-            at: clock::now_rfc3339(),
-            transition,
-        });
+        self.past.push_back(PastTransition { at: clock::now_rfc3339(), transition });
     }
 }
 
@@ -285,10 +275,7 @@ mod tests {
         tokio::time::pause();
         let cell = BreakerCell::closed(policy());
         cell.admit().unwrap().report(Outcome::Failure);
-        assert_eq!(
-            cell.admit().unwrap_err().retry_after,
-            Duration::from_secs(30)
-        );
+        assert_eq!(cell.admit().unwrap_err().retry_after, Duration::from_secs(30));
         tokio::time::advance(Duration::from_secs(30)).await;
         for _ in 0..10 {
             drop(cell.admit().expect("a dropped probe frees the only place"));
@@ -315,10 +302,7 @@ mod tests {
         kept.force.ask(Force(Some(Forced::Open))).await.unwrap();
         let past = kept.history.ask(History).await.unwrap();
         let states: Vec<State> = past.iter().map(|p| p.transition.to).collect();
-        assert_eq!(
-            states,
-            [State::Open, State::HalfOpen, State::Closed, State::Open]
-        );
+        assert_eq!(states, [State::Open, State::HalfOpen, State::Closed, State::Open]);
         assert_eq!(past[0].transition.reason, "consecutive failures");
         assert!(kept.cell.admit().is_err());
     }

@@ -36,10 +36,7 @@ pub fn parse(text: &str) -> Option<i64> {
         .ok()
         .or_else(|| {
             let civil: jiff::civil::DateTime = text.parse().ok()?;
-            civil
-                .to_zoned(jiff::tz::TimeZone::UTC)
-                .ok()
-                .map(|zoned| zoned.timestamp())
+            civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
         })
         .map(Timestamp::as_microsecond)
 }

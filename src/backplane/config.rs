@@ -164,11 +164,9 @@ impl Identity {
                 ("JWT_SECRET_KEY_FILE", secret)
             }
             _ => {
-                return Err(
-                    "JWT_SECRET_KEY: not set; give every process the same secret of at \
+                return Err("JWT_SECRET_KEY: not set; give every process the same secret of at \
                             least 32 bytes (or JWT_SECRET_KEY_FILE)"
-                        .to_owned(),
-                );
+                    .to_owned());
             }
         };
         if secret.len() < SECRET_BYTES_MIN {
@@ -190,14 +188,9 @@ impl Identity {
             return Ok(Tokens::new(&self.secret()?));
         }
         let path = token_secret_path(data_dir);
-        read_secret(&path)
-            .map(|secret| Tokens::new(&secret))
-            .map_err(|error| {
-                format!(
-                    "JWT_SECRET_KEY: not set, and {} cannot be read: {error}",
-                    path.display()
-                )
-            })
+        read_secret(&path).map(|secret| Tokens::new(&secret)).map_err(|error| {
+            format!("JWT_SECRET_KEY: not set, and {} cannot be read: {error}", path.display())
+        })
     }
 
     /// Life of a user's token.
@@ -293,18 +286,10 @@ impl Calls {
 #[command(next_help_heading = "Discovery")]
 pub struct Services {
     /// Where memory is: one URL, or several separated by commas.
-    #[arg(
-        long,
-        env = "MEMORY_SERVICE_URL",
-        default_value = "http://127.0.0.1:9000"
-    )]
+    #[arg(long, env = "MEMORY_SERVICE_URL", default_value = "http://127.0.0.1:9000")]
     pub memory_service_url: String,
     /// Where cognition is: one URL, or several separated by commas.
-    #[arg(
-        long,
-        env = "COGNITION_SERVICE_URL",
-        default_value = "http://127.0.0.1:9100"
-    )]
+    #[arg(long, env = "COGNITION_SERVICE_URL", default_value = "http://127.0.0.1:9100")]
     pub cognition_service_url: String,
     /// YAML file with further services (path).
     #[arg(long, env = "SERVICE_DISCOVERY_CONFIG")]
@@ -406,10 +391,7 @@ mod tests {
             assert_eq!(data(url).sqlite_path("x.db"), Ok(path.into()), "{url:?}");
         }
         assert!(
-            data(Some("postgres://h/d"))
-                .sqlite_path("x")
-                .unwrap_err()
-                .contains("DATABASE_URL")
+            data(Some("postgres://h/d")).sqlite_path("x").unwrap_err().contains("DATABASE_URL")
         );
     }
 
@@ -421,12 +403,7 @@ mod tests {
             jwt_expiration_hours: 1,
         };
         for bad in [None, Some(""), Some("short")] {
-            assert!(
-                identity(bad)
-                    .secret()
-                    .unwrap_err()
-                    .starts_with("JWT_SECRET_KEY:")
-            );
+            assert!(identity(bad).secret().unwrap_err().starts_with("JWT_SECRET_KEY:"));
         }
         assert!(identity(Some(&"x".repeat(32))).secret().is_ok());
     }
@@ -440,12 +417,7 @@ mod tests {
             ("SERVICE_LEVEL", "gold"),
             ("OTHER", "http://no"),
         ];
-        let owned = variables
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        assert_eq!(
-            prefixed_services(owned),
-            [("billing".to_owned(), "http://b".to_owned())]
-        );
+        let owned = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        assert_eq!(prefixed_services(owned), [("billing".to_owned(), "http://b".to_owned())]);
     }
 }

@@ -25,10 +25,7 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// `database_error` naming the file.
 pub fn connect(path: &Path) -> Result<SqliteConnection, Failure> {
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|error| {
             Failure::new(Kind::Storage, format!("{}: {error}", parent.display()))
         })?;
@@ -171,9 +168,7 @@ impl Database {
                 .map_err(|error| storage_failure(&error))
         })
         .await?;
-        let bytes = std::fs::metadata(&self.path)
-            .map(|file| file.len())
-            .unwrap_or_default();
+        let bytes = std::fs::metadata(&self.path).map(|file| file.len()).unwrap_or_default();
         self.metrics.db_size(bytes);
         Ok(bytes)
     }

@@ -42,6 +42,8 @@ pub const ENDPOINTS_MAX: usize = 64;
 const QUESTIONS_AT_ONCE: usize = 64;
 const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 const HEALTH_BODY_MAX: usize = 262_144;
+/// Two readings of one process's start may differ by this much.
+const START_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// One place a service can be called at.
 pub struct Endpoint {
@@ -105,10 +107,7 @@ impl Directory {
     #[must_use]
     pub fn endpoints(&self, service: &str) -> Arc<[Arc<Endpoint>]> {
         self.read(|shelves| {
-            shelves
-                .get(service)
-                .map(|shelf| Arc::clone(&shelf.endpoints))
-                .unwrap_or_default()
+            shelves.get(service).map(|shelf| Arc::clone(&shelf.endpoints)).unwrap_or_default()
         })
     }
 
@@ -120,8 +119,7 @@ impl Directory {
     /// May a retry go to the service?
     #[must_use]
     pub fn withdraw_retry(&self, service: &str) -> bool {
-        self.with_budget(service, |budget| budget.withdraw(Instant::now()))
-            .unwrap_or(false)
+        self.with_budget(service, |budget| budget.withdraw(Instant::now())).unwrap_or(false)
     }
 
     fn with_budget<T>(&self, service: &str, use_: impl FnOnce(&mut RetryBudget) -> T) -> Option<T> {
@@ -220,6 +218,8 @@ pub struct EndpointView {
     pub breaker: BreakerView,
     /// Calls under way.
     pub outstanding: u32,
+    /// Times the process there was seen to have started anew.
+    pub restarts: u32,
 }
 
 #[derive(Message)]
@@ -227,7 +227,14 @@ pub struct EndpointView {
 struct Checked {
     service: String,
     url: String,
-    result: Result<Duration, String>,
+    result: Result<Seen, String>,
+}
+
+/// What a health check that passed has seen.
+struct Seen {
+    latency: Duration,
+    /// How long the process there has been up, if it says so.
+    uptime: Option<Duration>,
 }
 
 #[derive(Message)]
@@ -254,6 +261,25 @@ struct Entry {
     record: Record,
     source: Source,
     checking: bool,
+    /// When the process there started, as far as it says so.
+    started: Option<Instant>,
+    restarts: u32,
+}
+
+impl Entry {
+    /// Notices that the process there is another one than last time.
+    fn notice_restart(&mut self, uptime: Option<Duration>, now: Instant) {
+        let Some(started) = uptime.and_then(|uptime| now.checked_sub(uptime)) else { return };
+        let anew = self.started.is_some_and(|before| started > before + START_TOLERANCE);
+        if anew {
+            self.restarts = self.restarts.saturating_add(1);
+            let Endpoint { service, url, .. } = self.endpoint.as_ref();
+            log::warn!("endpoint has restarted service={service} url={url}");
+        }
+        if anew || self.started.is_none() {
+            self.started = Some(started);
+        }
+    }
 }
 
 /// Owns the roster of services and checks their health.
@@ -325,11 +351,10 @@ impl DiscoveryActor {
             record,
             source,
             checking: false,
+            started: None,
+            restarts: 0,
         });
-        log::info!(
-            "endpoint registered service={service} url={url} source={}",
-            source.as_str()
-        );
+        log::info!("endpoint registered service={service} url={url} source={}", source.as_str());
         Ok(())
     }
 
@@ -344,28 +369,18 @@ impl DiscoveryActor {
         if entries.is_empty() {
             self.roster.remove(service);
         }
-        log::info!(
-            "endpoint removed service={service} url={}",
-            url.unwrap_or("all")
-        );
+        log::info!("endpoint removed service={service} url={}", url.unwrap_or("all"));
         Ok(())
     }
 
     /// Makes the snapshot say what the roster says; budgets of services that stay are kept.
     fn publish(&self) {
         let now = Instant::now();
-        let mut shelves = self
-            .directory
-            .shelves
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shelves = self.directory.shelves.write().unwrap_or_else(PoisonError::into_inner);
         shelves.retain(|service, _| self.roster.contains_key(service));
         for (service, entries) in &self.roster {
             let shelf = shelves.entry(service.clone()).or_default();
-            shelf.endpoints = entries
-                .iter()
-                .map(|entry| Arc::clone(&entry.endpoint))
-                .collect();
+            shelf.endpoints = entries.iter().map(|entry| Arc::clone(&entry.endpoint)).collect();
             shelf.budget.get_or_insert_with(|| {
                 Arc::new(Mutex::new(RetryBudget::new(
                     self.calls.retry_budget_ratio,
@@ -380,17 +395,11 @@ impl DiscoveryActor {
     /// Starts the checks that are due; their results come back as messages.
     fn check_due(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let back: Port<Checked> = Port::to(
-            "discovery",
-            &ctx.address(),
-            QUESTIONS_AT_ONCE,
-            QUESTION_DEADLINE,
-        );
+        let back: Port<Checked> =
+            Port::to("discovery", &ctx.address(), QUESTIONS_AT_ONCE, QUESTION_DEADLINE);
         for entry in self.roster.values_mut().flatten() {
             let trouble = entry.endpoint.breaker().view().state == State::Open;
-            let due = entry
-                .record
-                .due(trouble, self.interval, self.probe_interval, now);
+            let due = entry.record.due(trouble, self.interval, self.probe_interval, now);
             if entry.checking || !due {
                 continue;
             }
@@ -400,11 +409,7 @@ impl DiscoveryActor {
             let back = back.clone();
             actix_rt::spawn(async move {
                 let result = check.await;
-                if let Err(failure) = back.tell(Checked {
-                    service,
-                    url,
-                    result,
-                }) {
+                if let Err(failure) = back.tell(Checked { service, url, result }) {
                     log::warn!("health check lost cause={failure}");
                 }
             });
@@ -412,37 +417,28 @@ impl DiscoveryActor {
     }
 
     fn take_check(&mut self, checked: Checked) {
-        let Checked {
-            service,
-            url,
-            result,
-        } = checked;
+        let Checked { service, url, result } = checked;
         let found = self
             .roster
             .get_mut(&service)
             .and_then(|entries| entries.iter_mut().find(|entry| entry.endpoint.url == url));
         let Some(entry) = found else { return };
         entry.checking = false;
-        if result.is_ok() {
+        let now = Instant::now();
+        if let Ok(seen) = &result {
             entry.endpoint.breaker().hint_recovered();
+            entry.notice_restart(seen.uptime, now);
         }
-        if entry.record.checked(result, Instant::now()) {
+        if entry.record.checked(result.map(|seen| seen.latency), now) {
             let (status, reason) = (entry.record.status, entry.record.reason.as_str());
-            let level = if status.usable() {
-                log::Level::Info
-            } else {
-                log::Level::Warn
-            };
+            let level = if status.usable() { log::Level::Info } else { log::Level::Warn };
             log::log!(
                 level,
                 "endpoint is {} service={service} url={url} reason={reason:?}",
                 status.as_str()
             );
         }
-        entry
-            .endpoint
-            .usable
-            .store(entry.record.status.usable(), Ordering::Relaxed);
+        entry.endpoint.usable.store(entry.record.status.usable(), Ordering::Relaxed);
     }
 
     fn view(&self) -> Vec<EndpointView> {
@@ -450,27 +446,19 @@ impl DiscoveryActor {
         self.roster
             .values()
             .flatten()
-            .map(
-                |Entry {
-                     endpoint,
-                     record,
-                     source,
-                     ..
-                 }| EndpointView {
-                    service: endpoint.service.clone(),
-                    url: endpoint.url.clone(),
-                    source: *source,
-                    status: record.status,
-                    reason: record.reason.clone(),
-                    status_for: now.saturating_duration_since(record.since),
-                    last_success: record
-                        .last_success
-                        .map(|at| now.saturating_duration_since(at)),
-                    latency: record.latency,
-                    breaker: endpoint.breaker().view(),
-                    outstanding: endpoint.outstanding(),
-                },
-            )
+            .map(|Entry { endpoint, record, source, restarts, .. }| EndpointView {
+                restarts: *restarts,
+                service: endpoint.service.clone(),
+                url: endpoint.url.clone(),
+                source: *source,
+                status: record.status,
+                reason: record.reason.clone(),
+                status_for: now.saturating_duration_since(record.since),
+                last_success: record.last_success.map(|at| now.saturating_duration_since(at)),
+                latency: record.latency,
+                breaker: endpoint.breaker().view(),
+                outstanding: endpoint.outstanding(),
+            })
             .collect()
     }
 }
@@ -535,12 +523,7 @@ impl Handler<ForceBreakers> for DiscoveryActor {
             .ok_or_else(|| Failure::not_found("service", order.service.clone()))?;
         let meant: Vec<&Entry> = entries
             .iter()
-            .filter(|entry| {
-                order
-                    .url
-                    .as_ref()
-                    .is_none_or(|url| *url == entry.endpoint.url)
-            })
+            .filter(|entry| order.url.as_ref().is_none_or(|url| *url == entry.endpoint.url))
             .collect();
         for entry in &meant {
             entry.endpoint.breaker.force.tell(Force(order.forced))?;
@@ -556,31 +539,30 @@ impl Handler<List> for DiscoveryActor {
     }
 }
 
-async fn check_health(http: Client, url: String, timeout: Duration) -> Result<Duration, String> {
+async fn check_health(http: Client, url: String, timeout: Duration) -> Result<Seen, String> {
     let begun = Instant::now();
     let exchange = async {
-        let mut response = http
-            .get(format!("{url}/health"))
-            .send()
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut response =
+            http.get(format!("{url}/health")).send().await.map_err(|error| error.to_string())?;
         let status = response.status();
         // Read to the end, so that the connection can be used again.
-        response
-            .body()
-            .limit(HEALTH_BODY_MAX)
-            .await
-            .map_err(|error| error.to_string())?;
+        let body =
+            response.body().limit(HEALTH_BODY_MAX).await.map_err(|error| error.to_string())?;
         if status.is_success() {
-            Ok(())
+            Ok(uptime_in(&body))
         } else {
             Err(format!("answered {}", status.as_u16()))
         }
     };
     match tokio::time::timeout(timeout, exchange).await {
-        Ok(result) => result.map(|()| begun.elapsed()),
+        Ok(result) => result.map(|uptime| Seen { latency: begun.elapsed(), uptime }),
         Err(_elapsed) => Err(format!("no answer within {} ms", timeout.as_millis())),
     }
+}
+
+fn uptime_in(body: &[u8]) -> Option<Duration> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Duration::try_from_secs_f64(body.get("uptime_seconds")?.as_f64()?).ok()
 }
 
 /// A URL as an endpoint's base: `http`, a host, no query, no slash at the end.
@@ -611,11 +593,7 @@ pub fn configured(services: &Services, own: &str) -> Result<Vec<Register>, Strin
     let mut found: Vec<Register> = Vec::new();
     let named = [
         ("memory", "MEMORY_SERVICE_URL", &services.memory_service_url),
-        (
-            "cognition",
-            "COGNITION_SERVICE_URL",
-            &services.cognition_service_url,
-        ),
+        ("cognition", "COGNITION_SERVICE_URL", &services.cognition_service_url),
     ];
     for (service, variable, urls) in named {
         if service != own {
@@ -672,11 +650,7 @@ fn split_urls(
     if urls.is_empty() {
         return Err(format!("{variable}: no URL"));
     }
-    Ok(Register {
-        service: service.to_owned(),
-        urls,
-        source,
-    })
+    Ok(Register { service: service.to_owned(), urls, source })
 }
 
 /// How long ago `ago` was, as a moment on the calendar.

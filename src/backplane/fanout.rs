@@ -138,18 +138,8 @@ impl BusActor {
         };
         let address = keeper::start(house, "event bus", |_| actor);
         Bus {
-            publish: Port::to(
-                "event bus",
-                &address,
-                SUBSCRIBING_AT_ONCE,
-                SUBSCRIBING_DEADLINE,
-            ),
-            subscribe: Port::to(
-                "event bus",
-                &address,
-                SUBSCRIBING_AT_ONCE,
-                SUBSCRIBING_DEADLINE,
-            ),
+            publish: Port::to("event bus", &address, SUBSCRIBING_AT_ONCE, SUBSCRIBING_DEADLINE),
+            subscribe: Port::to("event bus", &address, SUBSCRIBING_AT_ONCE, SUBSCRIBING_DEADLINE),
             lost,
         }
     }
@@ -175,8 +165,7 @@ impl BusActor {
             self.everyone.clear();
             self.by_user.clear();
         }
-        self.everyone
-            .retain(|subscriber| !subscriber.queue.is_closed());
+        self.everyone.retain(|subscriber| !subscriber.queue.is_closed());
         self.by_user.retain(|_, subscribers| {
             subscribers.retain(|subscriber| !subscriber.queue.is_closed());
             !subscribers.is_empty()
@@ -196,10 +185,7 @@ fn hand_to(subscribers: &mut Vec<Subscriber>, event: &Broadcast, metrics: &Metri
         let Some(bytes) = event.faces.get(subscriber.face).filter(|_| concerned) else {
             return true;
         };
-        match subscriber.queue.try_send(Delivery {
-            seq: event.seq,
-            bytes: bytes.clone(),
-        }) {
+        match subscriber.queue.try_send(Delivery { seq: event.seq, bytes: bytes.clone() }) {
             Ok(()) => {
                 reached += 1;
                 true
@@ -251,11 +237,7 @@ impl Handler<Subscribe> for BusActor {
                 .retry_after(Duration::from_secs(5)));
         }
         let (queue, receiver) = mpsc::channel(self.queue_max);
-        let subscriber = Subscriber {
-            conversation: wish.conversation,
-            face: wish.face,
-            queue,
-        };
+        let subscriber = Subscriber { conversation: wish.conversation, face: wish.face, queue };
         match wish.user {
             Some(user) => self.by_user.entry(user).or_default().push(subscriber),
             None => self.everyone.push(subscriber),
@@ -331,11 +313,7 @@ mod tests {
     async fn a_conversation_filter_lets_only_its_events_through() {
         let bus = bus(16);
         let mut filtered = listen(&bus, Some("u"), Some("b")).await;
-        bus.publish(vec![
-            event("u", "a", 1),
-            event("u", "b", 2),
-            event("u", "a", 3),
-        ]);
+        bus.publish(vec![event("u", "a", 1), event("u", "b", 2), event("u", "a", 3)]);
         bus.publish(vec![event("u", "b", 4)]);
         assert_eq!(seqs(&mut filtered, 2).await, [2, 4]);
     }
@@ -349,11 +327,7 @@ mod tests {
             bus.publish(vec![event("u", "c", seq)]);
             assert_eq!(seqs(&mut quick, 1).await, [seq]);
         }
-        assert_eq!(
-            seqs(&mut slow, 4).await,
-            [1, 2, 3, 4],
-            "what was queued is still good"
-        );
+        assert_eq!(seqs(&mut slow, 4).await, [1, 2, 3, 4], "what was queued is still good");
         assert!(slow.recv().await.is_none(), "and then the stream ends");
     }
 
@@ -362,15 +336,8 @@ mod tests {
         tokio::time::pause();
         let bus = BusActor::start(&House::new(), &Metrics::new("test"), 4, 1);
         let first = listen(&bus, Some("u"), None).await;
-        let again = || Subscribe {
-            user: None,
-            conversation: None,
-            face: 0,
-        };
-        assert_eq!(
-            bus.subscribe(again()).await.unwrap_err().kind,
-            Kind::Overloaded
-        );
+        let again = || Subscribe { user: None, conversation: None, face: 0 };
+        assert_eq!(bus.subscribe(again()).await.unwrap_err().kind, Kind::Overloaded);
         drop(first);
         assert!(bus.subscribe(again()).await.is_ok());
     }

@@ -26,11 +26,7 @@ impl Gate {
     /// A gate with `places`, before which callers wait at most `patience`.
     #[must_use]
     pub fn new(name: &'static str, places: usize, patience: Duration) -> Self {
-        Gate {
-            name,
-            places: Arc::new(Semaphore::new(places)),
-            patience,
-        }
+        Gate { name, places: Arc::new(Semaphore::new(places)), patience }
     }
 
     /// Runs `work` on a blocking thread once there is a place; also says how long it waited. The

@@ -49,10 +49,7 @@ impl Asked {
     /// # Errors
     /// `invalid_parameter` when it is there and no integer.
     pub fn integer(&self, name: &str) -> Result<Option<i64>, Failure> {
-        self.query
-            .get(name)
-            .map(|text| integer(name, text))
-            .transpose()
+        self.query.get(name).map(|text| integer(name, text)).transpose()
     }
 }
 
@@ -62,10 +59,7 @@ impl Asked {
 /// `invalid_parameter` naming it.
 pub fn integer(name: &str, text: &str) -> Result<i64, Failure> {
     text.trim().parse().map_err(|_no_integer| {
-        Failure::new(
-            Kind::InvalidParameter,
-            format!("{name} must be an integer, not {text:?}"),
-        )
+        Failure::new(Kind::InvalidParameter, format!("{name} must be an integer, not {text:?}"))
     })
 }
 
@@ -114,12 +108,7 @@ impl Host {
         arguments: &'static [&'static str],
         run: impl Fn(Principal, Map<String, Value>) -> ToolAnswer + 'static,
     ) -> Self {
-        self.tools.push(Tool {
-            name,
-            description,
-            arguments,
-            run: Rc::new(run),
-        });
+        self.tools.push(Tool { name, description, arguments, run: Rc::new(run) });
         self
     }
 
@@ -131,11 +120,7 @@ impl Host {
         description: &'static str,
         run: impl Fn(Principal, Asked) -> ResourceAnswer + 'static,
     ) -> Self {
-        self.resources.push(Resource {
-            template,
-            description,
-            run: Rc::new(run),
-        });
+        self.resources.push(Resource { template, description, run: Rc::new(run) });
         self
     }
 
@@ -158,9 +143,7 @@ impl Host {
             return false;
         };
         body.get("arguments").is_some_and(Value::is_object)
-            && !body
-                .keys()
-                .any(|key| tool.arguments.contains(&key.as_str()))
+            && !body.keys().any(|key| tool.arguments.contains(&key.as_str()))
     }
 
     /// Calls a tool.
@@ -173,16 +156,9 @@ impl Host {
         caller: Principal,
         arguments: Map<String, Value>,
     ) -> Result<Value, Failure> {
-        let known = self
-            .tools
-            .iter()
-            .find(|known| known.name == tool)
-            .ok_or_else(|| {
-                Failure::new(
-                    Kind::ToolNotFound,
-                    format!("there is no tool {tool:?} here"),
-                )
-            })?;
+        let known = self.tools.iter().find(|known| known.name == tool).ok_or_else(|| {
+            Failure::new(Kind::ToolNotFound, format!("there is no tool {tool:?} here"))
+        })?;
         (known.run)(caller, arguments).await
     }
 
@@ -230,10 +206,7 @@ fn match_template(
     let mut rest = segments.iter();
     for part in template.split('/') {
         let segment = rest.next().filter(|segment| !segment.is_empty())?;
-        match part
-            .strip_prefix('{')
-            .and_then(|part| part.strip_suffix('}'))
-        {
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
             Some(name) => {
                 vars.insert(name, segment.clone());
             }
@@ -252,12 +225,9 @@ mod tests {
 
     fn host() -> Host {
         Host::new()
-            .tool(
-                "echo",
-                "Answers its arguments.",
-                &["text"],
-                |_, arguments| Box::pin(async move { Ok(Value::Object(arguments)) }),
-            )
+            .tool("echo", "Answers its arguments.", &["text"], |_, arguments| {
+                Box::pin(async move { Ok(Value::Object(arguments)) })
+            })
             .resource("a/{x}/b", "One.", |_, asked| {
                 Box::pin(async move { Ok(Content::Items(vec![json!(asked.var("x"))])) })
             })

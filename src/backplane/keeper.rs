@@ -31,11 +31,8 @@ pub const RESTARTS_MAX: usize = 5;
 /// The window of the restart budget.
 pub const RESTART_WINDOW: Duration = Duration::from_secs(30);
 /// The pause before a restart: 50 ms, doubling within the window.
-pub const RESTART_PAUSE: Backoff = Backoff {
-    initial: Duration::from_millis(50),
-    factor: 2.0,
-    cap: Duration::from_secs(2),
-};
+pub const RESTART_PAUSE: Backoff =
+    Backoff { initial: Duration::from_millis(50), factor: 2.0, cap: Duration::from_secs(2) };
 /// Messages an actor's mailbox holds for [`crate::backplane::port::Port::tell`].
 pub const MAILBOX_SLOTS: usize = 1024;
 
@@ -196,20 +193,14 @@ mod tests {
         tokio::time::pause();
         let house = House::new();
         let address = start(&house, "fragile", |_| Fragile { count: 0 });
-        (
-            house,
-            Port::new("fragile", address.recipient(), 8, Duration::from_secs(60)),
-        )
+        (house, Port::new("fragile", address.recipient(), 8, Duration::from_secs(60)))
     }
 
     #[actix::test]
     async fn survives_a_panic_under_the_same_address_with_fresh_state() {
         let (house, port) = fragile();
         assert_eq!(port.ask(Do::Count).await, Ok(1));
-        assert_eq!(
-            port.ask(Do::Panic).await.unwrap_err().kind,
-            Kind::Unavailable
-        );
+        assert_eq!(port.ask(Do::Panic).await.unwrap_err().kind, Kind::Unavailable);
         assert_eq!(port.ask(Do::Count).await, Ok(1));
         let signs = house.signs().remove(0);
         assert_eq!((signs.life, signs.restarts), (Life::Running, 1));
@@ -221,10 +212,7 @@ mod tests {
         let (house, port) = fragile();
         port.ask(Do::Stop).await.unwrap();
         assert_eq!(port.ask(Do::Count).await, Ok(1));
-        assert_eq!(
-            house.signs()[0].last_cause.as_deref(),
-            Some("stopped itself")
-        );
+        assert_eq!(house.signs()[0].last_cause.as_deref(), Some("stopped itself"));
     }
 
     #[actix::test]
@@ -245,17 +233,9 @@ mod tests {
         }
         doom.changed().await.unwrap();
         assert!(!house.stands());
-        assert!(
-            doom.borrow()
-                .as_ref()
-                .unwrap()
-                .contains("fragile fell too often")
-        );
+        assert!(doom.borrow().as_ref().unwrap().contains("fragile fell too often"));
         assert_eq!(house.signs()[0].life, Life::Failed);
-        assert_eq!(
-            port.ask(Do::Count).await.unwrap_err().kind,
-            Kind::Unavailable
-        );
+        assert_eq!(port.ask(Do::Count).await.unwrap_err().kind, Kind::Unavailable);
     }
 
     #[actix::test]

@@ -17,6 +17,17 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// The word that names it as a setting.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Human => "human",
+            Format::Json => "json",
+        }
+    }
+}
+
 /// Starts logging to standard error. `filter` has the syntax of `RUST_LOG`. A panic becomes a log
 /// line too, so that JSON stays JSON.
 pub fn start(format: Format, filter: &str, process: &'static str) {
@@ -45,15 +56,9 @@ pub fn start(format: Format, filter: &str, process: &'static str) {
                 } else {
                     (String::new(), String::new())
                 };
-                let id = request
-                    .map(|id| format!(" request={id}"))
-                    .unwrap_or_default();
+                let id = request.map(|id| format!(" request={id}")).unwrap_or_default();
                 let at = clock::now_rfc3339();
-                writeln!(
-                    out,
-                    "{at} {on}{level:<5}{off} {process:<9} {}{id}",
-                    record.args()
-                )
+                writeln!(out, "{at} {on}{level:<5}{off} {process:<9} {}{id}", record.args())
             }
         }
     });

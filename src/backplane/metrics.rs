@@ -16,9 +16,8 @@ use crate::{backplane::vitals::House, domain::breaker::State};
 
 /// Distinct values one open-ended label may take; further ones are counted as `other`.
 pub const LABEL_VALUES_MAX: usize = 64;
-const BUCKETS: [f64; 13] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
+const BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -104,19 +103,10 @@ impl Metrics {
             delivery_errors: family(&mut r, "event_delivery_errors", "Subscribers dropped"),
             subscribers: one(&mut r, "event_subscribers", "Open subscriptions"),
             db_operations: family(&mut r, "db_operations", "Statements by kind and table"),
-            db_seconds: timed(
-                &mut r,
-                "db_operation_duration_seconds",
-                "Time of statements",
-            ),
+            db_seconds: timed(&mut r, "db_operation_duration_seconds", "Time of statements"),
             db_size: one(&mut r, "db_size_bytes", "Size of the database file"),
             db_connections: one(&mut r, "db_connections", "Connections in use"),
-            db_wait: plain(
-                &mut r,
-                "db_connection_wait_seconds",
-                "Wait for a connection",
-                BUCKETS,
-            ),
+            db_wait: plain(&mut r, "db_connection_wait_seconds", "Wait for a connection", BUCKETS),
             contexts: one(&mut r, "context_generation", "Contexts built"),
             context_seconds: plain(
                 &mut r,
@@ -125,11 +115,7 @@ impl Metrics {
                 BUCKETS,
             ),
             context_bytes: plain(&mut r, "context_size_bytes", "Size of a context", SIZES),
-            memory_calls: family(
-                &mut r,
-                "memory_service_calls",
-                "Calls from cognition to memory",
-            ),
+            memory_calls: family(&mut r, "memory_service_calls", "Calls from cognition to memory"),
             memory_seconds: plain(
                 &mut r,
                 "memory_service_duration_seconds",
@@ -137,23 +123,12 @@ impl Metrics {
                 BUCKETS,
             ),
             actor_restarts: family(&mut r, "cortex_actor_restarts", "Restarts of an actor"),
-            mailbox_wait: family(
-                &mut r,
-                "cortex_mailbox_wait_seconds",
-                "Wait of the last ping",
-            ),
+            mailbox_wait: family(&mut r, "cortex_mailbox_wait_seconds", "Wait of the last ping"),
             queue_depth: family(&mut r, "cortex_queue_depth", "Entries waiting in a queue"),
-            commit_batch: plain(
-                &mut r,
-                "cortex_commit_batch_size",
-                "Writes per commit",
-                SIZES,
-            ),
+            commit_batch: plain(&mut r, "cortex_commit_batch_size", "Writes per commit", SIZES),
             registry: r,
         };
-        Metrics {
-            shared: Arc::new(shared),
-        }
+        Metrics { shared: Arc::new(shared) }
     }
 
     /// A request begins; [`Metrics::http_done`] ends it.
@@ -164,14 +139,8 @@ impl Metrics {
     /// A request was answered. `endpoint` is the route's pattern, never the path.
     pub fn http_done(&self, method: &str, endpoint: &str, status: u16, took: Duration) {
         self.shared.http_active.dec();
-        let route = vec![
-            ("method", method.to_owned()),
-            ("endpoint", endpoint.to_owned()),
-        ];
-        self.shared
-            .http_seconds
-            .get_or_create(&route)
-            .observe(took.as_secs_f64());
+        let route = vec![("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
+        self.shared.http_seconds.get_or_create(&route).observe(took.as_secs_f64());
         let mut labels = route;
         labels.push(("status", status.to_string()));
         self.shared.http_requests.get_or_create(&labels).inc();
@@ -185,22 +154,13 @@ impl Metrics {
     /// A call to a service ended; `error` is the failure's code.
     pub fn call_done(&self, service: &str, tool: &str, error: Option<&str>, took: Duration) {
         self.shared.mcp_active.dec();
-        let call = vec![
-            ("service", self.bounded(service)),
-            ("tool", self.bounded(tool)),
-        ];
+        let call = vec![("service", self.bounded(service)), ("tool", self.bounded(tool))];
         self.shared.mcp_requests.get_or_create(&call).inc();
-        self.shared
-            .mcp_seconds
-            .get_or_create(&call)
-            .observe(took.as_secs_f64());
+        self.shared.mcp_seconds.get_or_create(&call).observe(took.as_secs_f64());
         if self.shared.service == "cognition" && service == "memory" {
             self.shared.memory_seconds.observe(took.as_secs_f64());
             let status = if error.is_some() { "error" } else { "success" };
-            self.shared
-                .memory_calls
-                .get_or_create(&vec![("status", status.to_owned())])
-                .inc();
+            self.shared.memory_calls.get_or_create(&vec![("status", status.to_owned())]).inc();
         }
         if let Some(code) = error {
             let mut labels = call;
@@ -217,10 +177,7 @@ impl Metrics {
 
     /// A breaker stands somewhere new.
     pub fn circuit(&self, service: &str, endpoint: &str, state: State) {
-        let labels = vec![
-            ("service", self.bounded(service)),
-            ("endpoint", self.bounded(endpoint)),
-        ];
+        let labels = vec![("service", self.bounded(service)), ("endpoint", self.bounded(endpoint))];
         let value = match state {
             State::Open => 0,
             State::HalfOpen => 1,
@@ -231,41 +188,25 @@ impl Metrics {
 
     /// An event went to the bus and reached `subscribers` queues.
     pub fn published(&self, kind: &'static str, subscribers: usize) {
-        self.shared
-            .published
-            .get_or_create(&vec![("event_type", kind.to_owned())])
-            .inc();
-        self.shared
-            .delivered
-            .inc_by(u64::try_from(subscribers).unwrap_or(u64::MAX));
+        self.shared.published.get_or_create(&vec![("event_type", kind.to_owned())]).inc();
+        self.shared.delivered.inc_by(u64::try_from(subscribers).unwrap_or(u64::MAX));
     }
 
     /// A subscriber was dropped.
     pub fn dropped(&self, reason: &'static str) {
-        self.shared
-            .delivery_errors
-            .get_or_create(&vec![("reason", reason.to_owned())])
-            .inc();
+        self.shared.delivery_errors.get_or_create(&vec![("reason", reason.to_owned())]).inc();
     }
 
     /// How many subscriptions are open.
     pub fn subscribers(&self, count: usize) {
-        self.shared
-            .subscribers
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.shared.subscribers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A statement ran.
     pub fn db_operation(&self, operation: &'static str, table: &'static str, took: Duration) {
-        let labels = vec![
-            ("operation", operation.to_owned()),
-            ("table", table.to_owned()),
-        ];
+        let labels = vec![("operation", operation.to_owned()), ("table", table.to_owned())];
         self.shared.db_operations.get_or_create(&labels).inc();
-        self.shared
-            .db_seconds
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
+        self.shared.db_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// A connection was got after `waited`; [`Metrics::db_released`] gives it back.
@@ -281,25 +222,19 @@ impl Metrics {
 
     /// The size of the database file now.
     pub fn db_size(&self, bytes: u64) {
-        self.shared
-            .db_size
-            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.shared.db_size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// One commit carried `writes` writes.
     pub fn committed(&self, writes: usize) {
-        self.shared
-            .commit_batch
-            .observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
+        self.shared.commit_batch.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
     }
 
     /// A context of `bytes` was built.
     pub fn context_built(&self, took: Duration, bytes: usize) {
         self.shared.contexts.inc();
         self.shared.context_seconds.observe(took.as_secs_f64());
-        self.shared
-            .context_bytes
-            .observe(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)));
+        self.shared.context_bytes.observe(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)));
     }
 
     /// How many entries wait in `queue`.
@@ -316,15 +251,9 @@ impl Metrics {
     pub fn render(&self, house: &House) -> String {
         for signs in house.signs() {
             let labels = vec![("actor", signs.name.clone())];
-            self.shared
-                .actor_restarts
-                .get_or_create(&labels)
-                .set(signs.restarts.into());
+            self.shared.actor_restarts.get_or_create(&labels).set(signs.restarts.into());
             if let Some(latency) = signs.mailbox_latency {
-                self.shared
-                    .mailbox_wait
-                    .get_or_create(&labels)
-                    .set(latency.as_secs_f64());
+                self.shared.mailbox_wait.get_or_create(&labels).set(latency.as_secs_f64());
             }
         }
         let mut text = String::new();
@@ -339,11 +268,7 @@ impl Metrics {
 
     /// A label value, or `other` once there are too many of them.
     fn bounded(&self, value: &str) -> String {
-        let mut known = self
-            .shared
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(value) {
             return value.to_owned();
         }
@@ -412,12 +337,7 @@ mod tests {
         metrics.http_begun();
         metrics.http_done("GET", "/health", 200, Duration::from_millis(1));
         metrics.call_begun();
-        metrics.call_done(
-            "memory",
-            "store_input",
-            Some("timeout"),
-            Duration::from_millis(1),
-        );
+        metrics.call_done("memory", "store_input", Some("timeout"), Duration::from_millis(1));
         metrics.circuit("memory", "http://m", State::HalfOpen);
         let text = metrics.render(&House::new());
         for line in [
@@ -438,10 +358,7 @@ mod tests {
             metrics.retried(&format!("service-{n}"));
         }
         let text = metrics.render(&House::new());
-        assert_eq!(
-            text.matches("mcp_retries_total{").count(),
-            LABEL_VALUES_MAX + 1
-        );
+        assert_eq!(text.matches("mcp_retries_total{").count(), LABEL_VALUES_MAX + 1);
         assert!(text.contains("mcp_retries_total{service=\"other\"} 936"));
     }
 }

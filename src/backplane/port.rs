@@ -58,12 +58,7 @@ where
     /// A port to `to`: at most `slots` questions at once, each answered within `patience` (or the
     /// request's own deadline, whichever is sooner).
     pub fn new(name: &'static str, to: Recipient<M>, slots: usize, patience: Duration) -> Self {
-        Port {
-            name,
-            to: Arc::new(to),
-            slots: Arc::new(Semaphore::new(slots)),
-            patience,
-        }
+        Port { name, to: Arc::new(to), slots: Arc::new(Semaphore::new(slots)), patience }
     }
 
     /// A port to an actor that handles `M`.
@@ -89,11 +84,8 @@ where
     }
 
     fn full(&self) -> Failure {
-        Failure::new(
-            Kind::Overloaded,
-            format!("{} has too much to do", self.name),
-        )
-        .retry_after(Duration::from_secs(1))
+        Failure::new(Kind::Overloaded, format!("{} has too much to do", self.name))
+            .retry_after(Duration::from_secs(1))
     }
 
     fn gone(&self) -> Failure {
@@ -112,25 +104,17 @@ where
     /// # Errors
     /// What the actor answers; `overloaded` when all slots are taken; `timeout` when there is no
     /// answer in time; `service_unavailable` when the actor fell while it worked on it.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the bounded, timed wrapper round it"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the bounded, timed wrapper round it")]
     pub async fn ask(&self, message: M) -> Result<T, Failure> {
         let _slot = self.slots.try_acquire().map_err(|_none_left| self.full())?;
-        let patience = context::current().map_or(self.patience, |context| {
-            context.remaining().min(self.patience)
-        });
+        let patience = context::current()
+            .map_or(self.patience, |context| context.remaining().min(self.patience));
         match self.to.send(message).timeout(patience).await {
             Ok(answer) => answer,
             Err(MailboxError::Closed) => Err(self.gone()),
             Err(MailboxError::Timeout) => Err(Failure::new(
                 Kind::Timeout,
-                format!(
-                    "{} did not answer within {} ms",
-                    self.name,
-                    patience.as_millis()
-                ),
+                format!("{} did not answer within {} ms", self.name, patience.as_millis()),
             )),
         }
     }
@@ -182,10 +166,8 @@ mod tests {
     async fn more_questions_than_slots_are_refused_at_once() {
         let port = port(2);
         let answers = futures_util::future::join_all((0..5).map(|_| port.ask(After(1)))).await;
-        let refused = answers
-            .iter()
-            .filter(|a| matches!(a, Err(f) if f.kind == Kind::Overloaded))
-            .count();
+        let refused =
+            answers.iter().filter(|a| matches!(a, Err(f) if f.kind == Kind::Overloaded)).count();
         assert_eq!(refused, 3);
         assert_eq!(port.ask(After(1)).await, Ok(1), "slots come back");
     }

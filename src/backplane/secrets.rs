@@ -24,21 +24,10 @@ pub fn ensure_token_secret(data_dir: &Path) -> io::Result<PathBuf> {
         return Ok(path);
     }
     if let Some(parent) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
-    let secret = format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    );
-    let made = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path);
+    let secret = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     match made {
         Ok(mut file) => {
             file.write_all(secret.as_bytes())?;
@@ -71,10 +60,7 @@ mod tests {
         let path = ensure_token_secret(dir.path()).unwrap();
         let secret = read_secret(&path).unwrap();
         assert!(secret.len() >= SECRET_BYTES_MIN);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         ensure_token_secret(dir.path()).unwrap();
         assert_eq!(read_secret(&path).unwrap(), secret);
     }

@@ -129,11 +129,7 @@ fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) ->
     let fresh = |delivery: &Delivery| delivery.seq > after;
     let mut next = events.try_recv().ok();
     if next.is_none() {
-        return if fresh(&first) {
-            first.bytes
-        } else {
-            Bytes::new()
-        };
+        return if fresh(&first) { first.bytes } else { Bytes::new() };
     }
     let mut chunk = BytesMut::new();
     if fresh(&first) {
@@ -143,11 +139,7 @@ fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) ->
         if fresh(&delivery) {
             chunk.extend_from_slice(&delivery.bytes);
         }
-        next = if chunk.len() < CHUNK_BYTES {
-            events.try_recv().ok()
-        } else {
-            None
-        };
+        next = if chunk.len() < CHUNK_BYTES { events.try_recv().ok() } else { None };
     }
     chunk.freeze()
 }
@@ -163,11 +155,7 @@ where
     Fut: Future<Output = ()> + 'static,
 {
     let (chunks, queue) = mpsc::channel(CHUNKS_WAITING_MAX);
-    actix_rt::spawn(pump(Outlet {
-        chunks,
-        drain,
-        keep_alive,
-    }));
+    actix_rt::spawn(pump(Outlet { chunks, drain, keep_alive }));
     futures_util::stream::unfold(queue, |mut queue| async move {
         queue.recv().await.map(|bytes| (Ok(bytes), queue))
     })
@@ -191,10 +179,7 @@ mod tests {
     }
 
     fn delivery(seq: i64) -> Delivery {
-        Delivery {
-            seq,
-            bytes: Bytes::from(format!("{seq};")),
-        }
+        Delivery { seq, bytes: Bytes::from(format!("{seq};")) }
     }
 
     #[actix::test]

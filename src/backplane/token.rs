@@ -116,9 +116,7 @@ impl Tokens {
             oid: None,
             name: None,
             email: None,
-            aud: Some(Audience::Many(
-                audience.iter().map(|name| (*name).to_owned()).collect(),
-            )),
+            aud: Some(Audience::Many(audience.iter().map(|name| (*name).to_owned()).collect())),
             iat: clock::now_seconds(),
             exp: expiry(life),
         })
@@ -145,14 +143,9 @@ impl Tokens {
                 None => false,
             };
             return if good_here {
-                Ok(Principal::Service {
-                    name: name.to_owned(),
-                })
+                Ok(Principal::Service { name: name.to_owned() })
             } else {
-                Err(Failure::new(
-                    Kind::Unauthorized,
-                    "the token is not meant for this service",
-                ))
+                Err(Failure::new(Kind::Unauthorized, "the token is not meant for this service"))
             };
         }
         let id = claims.oid.unwrap_or_else(|| claims.sub.clone());
@@ -210,8 +203,7 @@ impl ServiceToken {
             return Ok(Arc::clone(token));
         }
         let made =
-            self.tokens
-                .for_service(&self.name, &[self.audience.as_str()], SERVICE_TOKEN_LIFE)?;
+            self.tokens.for_service(&self.name, &[self.audience.as_str()], SERVICE_TOKEN_LIFE)?;
         let token: Arc<str> = made.into();
         *current = Some((Arc::clone(&token), expiry(SERVICE_TOKEN_LIFE)));
         Ok(token)
@@ -228,9 +220,7 @@ mod tests {
     #[test]
     fn a_users_token_is_read_back_by_every_service() {
         let tokens = Tokens::new(SECRET);
-        let token = tokens
-            .for_user("u1", "Ann", "ann@example.com", HOUR)
-            .unwrap();
+        let token = tokens.for_user("u1", "Ann", "ann@example.com", HOUR).unwrap();
         let expected = Principal::User {
             id: "u1".into(),
             name: "Ann".into(),
@@ -248,31 +238,17 @@ mod tests {
             exp: i64,
         }
         let tokens = Tokens::new(SECRET);
-        let claims = Old {
-            sub: "u7",
-            exp: expiry(HOUR),
-        };
+        let claims = Old { sub: "u7", exp: expiry(HOUR) };
         let token = jsonwebtoken::encode(&Header::default(), &claims, &tokens.signing).unwrap();
-        assert_eq!(
-            tokens.read(&token, "core").unwrap().confined_to(),
-            Some("u7")
-        );
+        assert_eq!(tokens.read(&token, "core").unwrap().confined_to(), Some("u7"));
     }
 
     #[test]
     fn a_service_token_is_good_for_its_audience_only() {
         let tokens = Tokens::new(SECRET);
         let token = tokens.for_service("core", &["memory"], HOUR).unwrap();
-        assert_eq!(
-            tokens.read(&token, "memory"),
-            Ok(Principal::Service {
-                name: "core".into()
-            })
-        );
-        assert_eq!(
-            tokens.read(&token, "cognition").unwrap_err().kind,
-            Kind::Unauthorized
-        );
+        assert_eq!(tokens.read(&token, "memory"), Ok(Principal::Service { name: "core".into() }));
+        assert_eq!(tokens.read(&token, "cognition").unwrap_err().kind, Kind::Unauthorized);
     }
 
     #[test]
@@ -288,20 +264,13 @@ mod tests {
             exp: clock::now_seconds() - 1,
         };
         let expired = tokens.sign(&claims).unwrap();
-        assert_eq!(
-            tokens.read(&expired, "core").unwrap_err().kind,
-            Kind::TokenExpired
-        );
+        assert_eq!(tokens.read(&expired, "core").unwrap_err().kind, Kind::TokenExpired);
         let other = Tokens::new("another secret of thirty-two bytes");
         let forged = other.for_user("u", "", "", HOUR).unwrap();
         let unsigned =
             "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ4IiwiZXhwIjo5OTk5OTk5OTk5fQ.";
         for bad in [forged.as_str(), unsigned, "", "a.b.c", "\u{0}"] {
-            assert_eq!(
-                tokens.read(bad, "core").unwrap_err().kind,
-                Kind::Unauthorized,
-                "{bad:?}"
-            );
+            assert_eq!(tokens.read(bad, "core").unwrap_err().kind, Kind::Unauthorized, "{bad:?}");
         }
     }
 

@@ -77,9 +77,7 @@ pub struct Vitals {
 
 impl fmt::Debug for Vitals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vitals")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Vitals").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -102,12 +100,7 @@ pub struct VitalSigns {
 
 impl Vitals {
     fn with<T>(&self, change: impl FnOnce(&mut Condition) -> T) -> T {
-        change(
-            &mut self
-                .condition
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        change(&mut self.condition.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// It fell, and will be restarted.
@@ -146,16 +139,9 @@ impl Vitals {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the timed question to every actor"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the timed question to every actor")]
     async fn take_pulse(&self) {
-        let ping = self
-            .ping
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let ping = self.ping.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(recipient) = ping.and_then(|weak| weak.upgrade()) else {
             return;
         };
@@ -210,10 +196,7 @@ impl House {
             }),
             ping: Mutex::new(ping),
         });
-        self.actors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&vitals));
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));
         vitals
     }
 
@@ -269,9 +252,6 @@ impl House {
     }
 
     fn all(&self) -> Vec<Arc<Vitals>> {
-        self.actors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -39,10 +39,7 @@ pub fn summary(utterances: &[Utterance<'_>]) -> ConversationSummary {
     }
     ConversationSummary {
         message_count: utterances.len(),
-        participants: participant_counts
-            .iter()
-            .map(|(speaker, _)| speaker.clone())
-            .collect(),
+        participants: participant_counts.iter().map(|(speaker, _)| speaker.clone()).collect(),
         duration_seconds: duration(utterances).as_secs_f64(),
         participant_counts,
     }
@@ -107,12 +104,7 @@ mod tests {
     use super::*;
 
     fn said<'a>(speaker: &'a str, content: &'a str, at: i64, seq: i64) -> Utterance<'a> {
-        Utterance {
-            content,
-            speaker,
-            at,
-            seq,
-        }
+        Utterance { content, speaker, at, seq }
     }
 
     fn check_span(seconds: i64, expected: &str) {
@@ -186,14 +178,8 @@ mod tests {
 
     #[test]
     fn topics_are_the_keywords_of_all_messages() {
-        let items = [
-            said("a", "memory and agents", 1, 1),
-            said("b", "memory", 2, 2),
-        ];
-        assert_eq!(
-            topics(&items, 5),
-            [("memory".to_owned(), 2), ("agents".to_owned(), 1)]
-        );
+        let items = [said("a", "memory and agents", 1, 1), said("b", "memory", 2, 2)];
+        assert_eq!(topics(&items, 5), [("memory".to_owned(), 2), ("agents".to_owned(), 1)]);
         assert_eq!(topics(&items, 1), [("memory".to_owned(), 2)]);
         assert!(topics(&[], 5).is_empty());
     }

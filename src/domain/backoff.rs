@@ -74,19 +74,13 @@ pub fn may_repeat(repeatable: Repeatable, setback: Setback) -> bool {
 mod tests {
     use super::*;
 
-    const DEFAULT: Backoff = Backoff {
-        initial: Duration::from_millis(100),
-        factor: 2.0,
-        cap: Duration::from_secs(10),
-    };
+    const DEFAULT: Backoff =
+        Backoff { initial: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(10) };
 
     #[test]
     fn ceilings_double_from_the_first_and_stop_at_the_cap() {
         let ceilings: Vec<u128> = (0..9).map(|n| DEFAULT.ceiling(n).as_millis()).collect();
-        assert_eq!(
-            ceilings,
-            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
-        );
+        assert_eq!(ceilings, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
         assert_eq!(DEFAULT.ceiling(u32::MAX), DEFAULT.cap);
     }
 
@@ -94,10 +88,7 @@ mod tests {
     fn jitter_spans_the_whole_range_and_respects_retry_after() {
         assert_eq!(DEFAULT.wait(3, 0.0, None), Duration::ZERO);
         assert_eq!(DEFAULT.wait(3, 1.0, None), Duration::from_millis(800));
-        assert_eq!(
-            DEFAULT.wait(0, 0.5, Some(Duration::from_secs(2))),
-            Duration::from_secs(2)
-        );
+        assert_eq!(DEFAULT.wait(0, 0.5, Some(Duration::from_secs(2))), Duration::from_secs(2));
     }
 
     #[test]

@@ -19,13 +19,9 @@ pub struct Candidate {
 #[must_use]
 pub fn order(candidates: &[Candidate], turn: usize) -> Vec<usize> {
     let count = candidates.len();
-    let mut order: Vec<usize> = (0..count)
-        .map(|i| (i + turn % count.max(1)) % count)
-        .collect();
+    let mut order: Vec<usize> = (0..count).map(|i| (i + turn % count.max(1)) % count).collect();
     order.sort_by_key(|i| {
-        candidates.get(*i).map_or((true, true, u32::MAX), |c| {
-            (c.tried, !c.usable, c.outstanding)
-        })
+        candidates.get(*i).map_or((true, true, u32::MAX), |c| (c.tried, !c.usable, c.outstanding))
     });
     order
 }
@@ -35,11 +31,7 @@ mod tests {
     use super::*;
 
     fn candidate(outstanding: u32, usable: bool, tried: bool) -> Candidate {
-        Candidate {
-            outstanding,
-            usable,
-            tried,
-        }
+        Candidate { outstanding, usable, tried }
     }
 
     #[test]

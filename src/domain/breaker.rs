@@ -129,12 +129,7 @@ impl Breaker {
     pub fn admit(&mut self, now: Instant) -> (Result<Ticket, Refused>, Option<Transition>) {
         match self.forced {
             Some(Forced::Open) => {
-                return (
-                    Err(Refused {
-                        retry_after: self.policy.reset_timeout,
-                    }),
-                    None,
-                );
+                return (Err(Refused { retry_after: self.policy.reset_timeout }), None);
             }
             Some(Forced::Closed) => return (Ok(self.ticket(false)), None),
             None => {}
@@ -142,12 +137,7 @@ impl Breaker {
         let mut transition = self.expire_probes(now);
         if self.state == State::Open {
             if now < self.probe_at {
-                return (
-                    Err(Refused {
-                        retry_after: self.probe_at - now,
-                    }),
-                    transition,
-                );
+                return (Err(Refused { retry_after: self.probe_at - now }), transition);
             }
             transition = Some(self.go(State::HalfOpen, "reset time-out passed", now));
         }
@@ -155,12 +145,7 @@ impl Breaker {
             return (Ok(self.ticket(false)), transition);
         }
         if self.probes.len() >= usize::try_from(self.policy.half_open_max_calls).unwrap_or(1) {
-            return (
-                Err(Refused {
-                    retry_after: Duration::ZERO,
-                }),
-                transition,
-            );
+            return (Err(Refused { retry_after: Duration::ZERO }), transition);
         }
         self.probes.push(now + self.policy.probe_lease);
         (Ok(self.ticket(true)), transition)
@@ -210,10 +195,7 @@ impl Breaker {
             Some(Forced::Closed) | None => State::Closed,
         };
         let changed = self.go(to, "set by an operator", now);
-        (before != changed.to).then_some(Transition {
-            from: before,
-            ..changed
-        })
+        (before != changed.to).then_some(Transition { from: before, ..changed })
     }
 
     /// Where it stands.
@@ -244,10 +226,7 @@ impl Breaker {
     }
 
     fn ticket(&self, probe: bool) -> Ticket {
-        Ticket {
-            generation: self.generation,
-            probe,
-        }
+        Ticket { generation: self.generation, probe }
     }
 
     /// Probes whose lease has run out count as failed, so that half-open cannot last for ever.
@@ -314,16 +293,9 @@ mod tests {
         for _ in 0..4 {
             call(&mut breaker, Outcome::Failure, now);
         }
-        assert_eq!(
-            breaker.state(),
-            State::Closed,
-            "a success in between resets the run"
-        );
+        assert_eq!(breaker.state(), State::Closed, "a success in between resets the run");
         let transition = call(&mut breaker, Outcome::Failure, now).unwrap();
-        assert_eq!(
-            (transition.from, transition.to),
-            (State::Closed, State::Open)
-        );
+        assert_eq!((transition.from, transition.to), (State::Closed, State::Open));
     }
 
     #[tokio::test]
@@ -346,21 +318,13 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let later = now + Duration::from_secs(10);
-        assert_eq!(
-            breaker.admit(later).0,
-            Err(Refused {
-                retry_after: Duration::from_secs(20)
-            })
-        );
+        assert_eq!(breaker.admit(later).0, Err(Refused { retry_after: Duration::from_secs(20) }));
         let due = now + RESET;
         let (first, transition) = breaker.admit(due);
         assert!(first.is_ok());
         assert_eq!(transition.unwrap().to, State::HalfOpen);
         for _ in 0..20 {
-            assert!(
-                breaker.admit(due).0.is_err(),
-                "the flip itself holds the only probe"
-            );
+            assert!(breaker.admit(due).0.is_err(), "the flip itself holds the only probe");
         }
     }
 
@@ -369,10 +333,7 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let due = now + RESET;
-        assert_eq!(
-            call(&mut breaker, Outcome::Failure, due).unwrap().reason,
-            "probe failed"
-        );
+        assert_eq!(call(&mut breaker, Outcome::Failure, due).unwrap().reason, "probe failed");
         assert_eq!(breaker.next_probe(due), Some(RESET));
     }
 
@@ -380,12 +341,7 @@ mod tests {
     async fn a_successful_probe_closes() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        assert_eq!(
-            call(&mut breaker, Outcome::Success, now + RESET)
-                .unwrap()
-                .to,
-            State::Closed
-        );
+        assert_eq!(call(&mut breaker, Outcome::Success, now + RESET).unwrap().to, State::Closed);
         assert!(breaker.admit(now + RESET).0.is_ok());
     }
 

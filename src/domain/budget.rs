@@ -22,13 +22,7 @@ impl RetryBudget {
     #[must_use]
     pub fn new(ratio: f64, floor_per_second: f64, window: Duration, now: Instant) -> Self {
         let most = (floor_per_second * window.as_secs_f64()).max(1.0);
-        RetryBudget {
-            ratio,
-            floor_per_second,
-            most,
-            tokens: most,
-            at: now,
-        }
+        RetryBudget { ratio, floor_per_second, most, tokens: most, at: now }
     }
 
     /// A first attempt goes out.
@@ -66,21 +60,13 @@ impl RestartBudget {
     /// At most `most` restarts in any `window`.
     #[must_use]
     pub fn new(most: usize, window: Duration) -> Self {
-        RestartBudget {
-            most,
-            window,
-            restarts: VecDeque::new(),
-        }
+        RestartBudget { most, window, restarts: VecDeque::new() }
     }
 
     /// Takes one restart from the budget: how many there were in the window before it, or `None`
     /// when there is none left.
     pub fn take(&mut self, now: Instant) -> Option<u32> {
-        while self
-            .restarts
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= self.window)
-        {
+        while self.restarts.front().is_some_and(|at| now.duration_since(*at) >= self.window) {
             self.restarts.pop_front();
         }
         if self.restarts.len() >= self.most {

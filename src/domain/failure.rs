@@ -200,10 +200,8 @@ impl Failure {
                 None => field.message.clone(),
             })
             .collect();
-        let mut failure = Failure::new(
-            Kind::Validation,
-            format!("invalid input: {}", parts.join("; ")),
-        );
+        let mut failure =
+            Failure::new(Kind::Validation, format!("invalid input: {}", parts.join("; ")));
         failure.fields = fields;
         failure
     }
@@ -268,10 +266,7 @@ mod tests {
     #[test]
     fn an_invalid_field_is_named_in_the_sentence() {
         let failure = Failure::invalid_field("content", "field required", "missing");
-        assert_eq!(
-            failure.to_string(),
-            "invalid input: content: field required"
-        );
+        assert_eq!(failure.to_string(), "invalid input: content: field required");
         assert!(!failure.is_ours());
     }
 }

@@ -31,11 +31,7 @@ pub fn conversation(
         Wish::Take | Wish::Update => takes_part,
         Wish::Delete => owns,
     };
-    if allowed {
-        Ok(())
-    } else {
-        Err(Failure::denied("you have no access to this conversation"))
-    }
+    if allowed { Ok(()) } else { Err(Failure::denied("you have no access to this conversation")) }
 }
 
 /// Whether `caller` may know of a workspace. A stranger is told that it does not exist.
@@ -43,11 +39,7 @@ pub fn conversation(
 /// # Errors
 /// `resource_not_found`.
 pub fn workspace(caller: &str, owner: &str, workspace_id: &str) -> Result<(), Failure> {
-    if caller == owner {
-        Ok(())
-    } else {
-        Err(Failure::not_found("workspace", workspace_id))
-    }
+    if caller == owner { Ok(()) } else { Err(Failure::not_found("workspace", workspace_id)) }
 }
 
 #[cfg(test)]
@@ -56,10 +48,7 @@ mod tests {
 
     fn check(caller: &str, wish: Wish, allowed: bool) {
         let participants = ["owner".to_owned(), "guest".to_owned()];
-        assert_eq!(
-            conversation(caller, "owner", &participants, wish).is_ok(),
-            allowed
-        );
+        assert_eq!(conversation(caller, "owner", &participants, wish).is_ok(), allowed);
     }
 
     #[test]
@@ -74,9 +63,6 @@ mod tests {
     #[test]
     fn a_strangers_workspace_does_not_exist() {
         assert!(workspace("a", "a", "w").is_ok());
-        assert_eq!(
-            workspace("b", "a", "w"),
-            Err(Failure::not_found("workspace", "w"))
-        );
+        assert_eq!(workspace("b", "a", "w"), Err(Failure::not_found("workspace", "w")));
     }
 }

@@ -39,9 +39,7 @@ impl Principal {
         if self.may_act_for(user_id) {
             Ok(())
         } else {
-            Err(Failure::denied(
-                "this token does not reach the data of that user",
-            ))
+            Err(Failure::denied("this token does not reach the data of that user"))
         }
     }
 
@@ -61,18 +59,9 @@ mod tests {
 
     #[test]
     fn users_reach_their_own_data_services_reach_any() {
-        let user = Principal::User {
-            id: "u1".into(),
-            name: String::new(),
-            email: String::new(),
-        };
+        let user = Principal::User { id: "u1".into(), name: String::new(), email: String::new() };
         assert!(user.must_act_for("u1").is_ok());
         assert!(user.must_act_for("u2").is_err());
-        assert!(
-            Principal::Service {
-                name: "core".into()
-            }
-            .may_act_for("u2")
-        );
+        assert!(Principal::Service { name: "core".into() }.may_act_for("u2"));
     }
 }

@@ -59,12 +59,7 @@ pub fn rank(
         for item in &mut found {
             item.score = blend(item.relevance, item.recency, recency_weight);
         }
-        let key = |item: &Ranked| {
-            (
-                item.relevance > 0.0,
-                utterances.get(item.index).map(|u| u.seq),
-            )
-        };
+        let key = |item: &Ranked| (item.relevance > 0.0, utterances.get(item.index).map(|u| u.seq));
         found.sort_by(|a, b| {
             let ((a_has, a_seq), (b_has, b_seq)) = (key(a), key(b));
             let by_score = b_has.cmp(&a_has).then(b.score.total_cmp(&a.score));
@@ -119,10 +114,7 @@ pub fn relevance(query_words: &[String], utterance_words: &[String]) -> (f64, Ve
             WHOLE_WORD_WORTH
         } else {
             let root = stem(asked);
-            folded
-                .iter()
-                .map(|(word, stem)| likeness(asked, &root, word, stem))
-                .fold(0.0, f64::max)
+            folded.iter().map(|(word, stem)| likeness(asked, &root, word, stem)).fold(0.0, f64::max)
         };
         if worth > 0.0 {
             total += worth;
@@ -152,20 +144,12 @@ pub fn score(
 }
 
 fn blend(relevance: f64, recency: f64, weight: f64) -> f64 {
-    let w = if weight.is_nan() {
-        RECENCY_WEIGHT_DEFAULT
-    } else {
-        weight.clamp(0.0, 1.0)
-    };
+    let w = if weight.is_nan() { RECENCY_WEIGHT_DEFAULT } else { weight.clamp(0.0, 1.0) };
     (1.0 - w) * relevance + w * recency
 }
 
 fn recency(rank: usize, n: usize) -> f64 {
-    if n == 0 {
-        0.0
-    } else {
-        1.0 - count_f64(rank.min(n)) / count_f64(n)
-    }
+    if n == 0 { 0.0 } else { 1.0 - count_f64(rank.min(n)) / count_f64(n) }
 }
 
 /// Every message with its relevance and recency, newest first; the score is the recency.
@@ -179,13 +163,7 @@ fn judge(utterances: &[Utterance<'_>], asked: &[String]) -> Vec<Ranked> {
             [..] => relevance(asked, &words(utterance.content)),
         };
         let recency = recency(rank, utterances.len());
-        judged.push(Ranked {
-            index,
-            score: recency,
-            relevance,
-            recency,
-            matched,
-        });
+        judged.push(Ranked { index, score: recency, relevance, recency, matched });
     }
     judged
 }
@@ -201,11 +179,7 @@ fn likeness(asked: &str, asked_stem: &str, word: &str, word_stem: &str) -> f64 {
         return FOLDED_WORD_WORTH;
     }
     let telling = !asked.is_ascii() || asked.len() >= SUBSTRING_CHARS_MIN;
-    if telling && word.contains(asked) {
-        SUBSTRING_WORTH
-    } else {
-        0.0
-    }
+    if telling && word.contains(asked) { SUBSTRING_WORTH } else { 0.0 }
 }
 
 fn begins(whole: &str, prefix: &str, chars_min: usize) -> bool {
@@ -262,12 +236,7 @@ mod tests {
     use super::*;
 
     fn said(content: &str, at: i64) -> Utterance<'_> {
-        Utterance {
-            content,
-            speaker: "u",
-            at,
-            seq: at,
-        }
+        Utterance { content, speaker: "u", at, seq: at }
     }
 
     fn order(ranked: &[Ranked]) -> Vec<usize> {
@@ -381,12 +350,7 @@ mod tests {
 
     #[test]
     fn search_finds_only_what_is_relevant() {
-        let items = [
-            said("red apple", 1),
-            said("green", 2),
-            said("red", 3),
-            said("redness", 4),
-        ];
+        let items = [said("red apple", 1), said("green", 2), said("red", 3), said("redness", 4)];
         let found = search(&items, "the red apple", 10);
         assert_eq!(order(&found), [0, 2, 3]);
         assert_eq!(found[0].score, found[0].relevance);

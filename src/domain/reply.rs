@@ -26,24 +26,15 @@ mod tests {
     #[test]
     fn callers_mistakes_are_neutral_and_final() {
         for status in [400, 401, 403, 404, 405, 409, 413, 422] {
-            assert_eq!(
-                classify(status, false),
-                (Outcome::Neutral, Some(Setback::Final))
-            );
+            assert_eq!(classify(status, false), (Outcome::Neutral, Some(Setback::Final)));
         }
     }
 
     #[test]
     fn throttling_is_neutral_and_may_be_repeated_outages_are_failures() {
         assert_eq!(classify(429, false).0, Outcome::Neutral);
-        assert_eq!(
-            classify(503, true),
-            (Outcome::Neutral, Some(Setback::Throttled))
-        );
-        assert_eq!(
-            classify(503, false),
-            (Outcome::Failure, Some(Setback::Unknown))
-        );
+        assert_eq!(classify(503, true), (Outcome::Neutral, Some(Setback::Throttled)));
+        assert_eq!(classify(503, false), (Outcome::Failure, Some(Setback::Unknown)));
         assert_eq!(classify(200, false), (Outcome::Success, None));
     }
 }

@@ -87,11 +87,8 @@ impl Record {
             }
             Err(reason) => {
                 self.misses = self.misses.saturating_add(1);
-                self.status = if self.misses >= CHECKS_TO_DOWN {
-                    Status::Unhealthy
-                } else {
-                    Status::Suspect
-                };
+                self.status =
+                    if self.misses >= CHECKS_TO_DOWN { Status::Unhealthy } else { Status::Suspect };
                 self.reason = reason;
             }
         }
@@ -113,13 +110,8 @@ impl Record {
         now: Instant,
     ) -> bool {
         let doubt = trouble || matches!(self.status, Status::Suspect | Status::Unhealthy);
-        let pause = if doubt {
-            probe_interval.min(interval)
-        } else {
-            interval
-        };
-        self.checked_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= pause)
+        let pause = if doubt { probe_interval.min(interval) } else { interval };
+        self.checked_at.is_none_or(|at| now.saturating_duration_since(at) >= pause)
     }
 }
 
@@ -155,10 +147,7 @@ mod tests {
         record.checked(Ok(Duration::ZERO), now);
         let soon = now + PROBE;
         assert!(!record.due(false, INTERVAL, PROBE, soon));
-        assert!(
-            record.due(true, INTERVAL, PROBE, soon),
-            "its breaker is open"
-        );
+        assert!(record.due(true, INTERVAL, PROBE, soon), "its breaker is open");
         record.checked(Err("x".into()), now);
         assert!(record.due(false, INTERVAL, PROBE, soon));
     }

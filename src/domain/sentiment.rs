@@ -38,18 +38,11 @@ where
     }
     let (p, n) = (count_f64(positive), count_f64(negative));
     let score = if p + n > 0.0 { (p - n) / (p + n) } else { 0.0 };
-    Sentiment {
-        score,
-        positive,
-        negative,
-    }
+    Sentiment { score, positive, negative }
 }
 
 fn ends_clause(c: char) -> bool {
-    matches!(
-        c,
-        '.' | ',' | ';' | ':' | '!' | '?' | '(' | ')' | '\n' | '—' | '–' | '…'
-    )
+    matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '(' | ')' | '\n' | '—' | '–' | '…')
 }
 
 fn count_clause(clause: &str) -> (usize, usize) {
@@ -104,20 +97,13 @@ mod tests {
 
     fn check(text: &str, positive: usize, negative: usize) {
         let found = sentiment([text]);
-        assert_eq!(
-            (found.positive, found.negative),
-            (positive, negative),
-            "{text:?}"
-        );
+        assert_eq!((found.positive, found.negative), (positive, negative), "{text:?}");
     }
 
     #[test]
     fn nothing_is_neutral() {
         assert_eq!(sentiment(Vec::<&str>::new()), Sentiment::default());
-        assert_eq!(
-            sentiment(["", "the table stands there"]),
-            Sentiment::default()
-        );
+        assert_eq!(sentiment(["", "the table stands there"]), Sentiment::default());
     }
 
     #[test]

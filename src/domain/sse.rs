@@ -106,11 +106,7 @@ impl Parser {
         let data = self.data.take();
         let moved = std::mem::take(&mut self.id_moved);
         if data.is_some() || moved {
-            events.push(Event {
-                kind,
-                id: self.id.clone(),
-                data,
-            });
+            events.push(Event { kind, id: self.id.clone(), data });
         }
     }
 }
@@ -157,31 +153,20 @@ mod tests {
     fn lines_end_in_any_of_three_ways_and_pieces_may_split_characters() {
         check(
             "data: grüße\r\n\r\ndata:b\r\rdata: c\n\n".as_bytes(),
-            &[
-                ("", None, Some("grüße")),
-                ("", None, Some("b")),
-                ("", None, Some("c")),
-            ],
+            &[("", None, Some("grüße")), ("", None, Some("b")), ("", None, Some("c"))],
         );
     }
 
     #[test]
     fn several_data_lines_are_joined_comments_and_unknown_fields_are_not() {
-        check(
-            b": ping\n\ndata: a\ndata: b\nretry: 5\nfoo\n\n",
-            &[("", None, Some("a\nb"))],
-        );
+        check(b": ping\n\ndata: a\ndata: b\nretry: 5\nfoo\n\n", &[("", None, Some("a\nb"))]);
     }
 
     #[test]
     fn ids_stay_until_changed_and_may_move_alone() {
         check(
             b"id: 7\n\ndata: x\n\nevent: end\nid: 8\ndata:\n\n",
-            &[
-                ("", Some("7"), None),
-                ("", Some("7"), Some("x")),
-                ("end", Some("8"), Some("")),
-            ],
+            &[("", Some("7"), None), ("", Some("7"), Some("x")), ("end", Some("8"), Some(""))],
         );
     }
 
@@ -196,18 +181,12 @@ mod tests {
     #[test]
     fn an_endless_event_and_bad_utf8_are_refused() {
         let mut parser = Parser::new();
-        assert_eq!(
-            parser.feed(&vec![b'x'; EVENT_BYTES_MAX + 1]),
-            Err(Broken::TooLarge)
-        );
+        assert_eq!(parser.feed(&vec![b'x'; EVENT_BYTES_MAX + 1]), Err(Broken::TooLarge));
         assert_eq!(Parser::new().feed(b"data: \xff\n"), Err(Broken::NotUtf8));
     }
 
     #[test]
     fn what_is_rendered_is_read_back() {
-        check(
-            render(Some(3), "{\"a\":1}").as_bytes(),
-            &[("", Some("3"), Some("{\"a\":1}"))],
-        );
+        check(render(Some(3), "{\"a\":1}").as_bytes(), &[("", Some("3"), Some("{\"a\":1}"))]);
     }
 }

@@ -190,10 +190,7 @@ pub(crate) fn names(run: &str) -> Vec<Range<usize>> {
         if token.is_empty() {
             continue;
         }
-        let bare = token
-            .strip_suffix("'s")
-            .or_else(|| token.strip_suffix("’s"))
-            .unwrap_or(token);
+        let bare = token.strip_suffix("'s").or_else(|| token.strip_suffix("’s")).unwrap_or(token);
         let opens = groups.last().is_none_or(Vec::is_empty);
         let part = part(bare, opens);
         if part == Part::Title {
@@ -249,11 +246,7 @@ fn part(token: &str, opens: bool) -> Part {
         Part::Particle
     } else if token.ends_with('.') || token.chars().nth(1).is_none() {
         let letters = token.chars().filter(|c| c.is_alphabetic()).count();
-        if stop && !token.ends_with('.') {
-            Part::Other
-        } else {
-            Part::Initials(letters)
-        }
+        if stop && !token.ends_with('.') { Part::Other } else { Part::Initials(letters) }
     } else if stop || !is_name_shaped(token) {
         Part::Other
     } else {
@@ -265,12 +258,8 @@ fn part(token: &str, opens: bool) -> Part {
 fn is_name_shaped(token: &str) -> bool {
     let inner = |piece: &str| {
         let prefixes = ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Fitz"];
-        let rest = prefixes
-            .iter()
-            .find_map(|prefix| piece.strip_prefix(prefix));
-        let rest = rest
-            .filter(|rest| rest.starts_with(char::is_uppercase))
-            .unwrap_or(piece);
+        let rest = prefixes.iter().find_map(|prefix| piece.strip_prefix(prefix));
+        let rest = rest.filter(|rest| rest.starts_with(char::is_uppercase)).unwrap_or(piece);
         rest.chars().all(char::is_alphabetic) && !rest.chars().skip(1).any(char::is_uppercase)
     };
     token.chars().any(char::is_lowercase) && token.split(['\'', '’', '-']).all(inner)
@@ -360,23 +349,14 @@ mod tests {
 
     #[test]
     fn keywords_are_counted_then_alphabetical() {
-        let texts = [
-            "Memory and agents, memory!",
-            "The zebra's agents have been with us; bee",
-        ];
-        let expected = [
-            ("agents".to_owned(), 2),
-            ("memory".to_owned(), 2),
-            ("zebra".to_owned(), 1),
-        ];
+        let texts = ["Memory and agents, memory!", "The zebra's agents have been with us; bee"];
+        let expected =
+            [("agents".to_owned(), 2), ("memory".to_owned(), 2), ("zebra".to_owned(), 1)];
         assert_eq!(keywords(texts, 10), expected);
         assert_eq!(keywords(texts, 2), expected[..2]);
         assert_eq!(keywords(texts, 0), []);
         assert_eq!(keywords(Vec::<String>::new(), 5), []);
-        assert_eq!(
-            keywords(["cat cats dog’s let's that's"], 5),
-            [("cats".to_owned(), 1)]
-        );
+        assert_eq!(keywords(["cat cats dog’s let's that's"], 5), [("cats".to_owned(), 1)]);
     }
 
     #[test]

@@ -65,9 +65,7 @@ impl ServiceClient {
             token,
             turn: AtomicUsize::new(0),
         };
-        ServiceClient {
-            line: Rc::new(line),
-        }
+        ServiceClient { line: Rc::new(line) }
     }
 }
 
@@ -113,31 +111,18 @@ impl Line {
             path: format!("/tool/{}", segment(&call.tool)),
             body: Some(body.into()),
         };
-        let reply = self
-            .counted(&call.tool, &outgoing, &call.context, call.repeatable)
-            .await?;
+        let reply = self.counted(&call.tool, &outgoing, &call.context, call.repeatable).await?;
         let mut reply = reply;
-        let wrapped = reply
-            .as_object_mut()
-            .and_then(|whole| whole.remove("result"));
+        let wrapped = reply.as_object_mut().and_then(|whole| whole.remove("result"));
         Ok(wrapped.unwrap_or(reply))
     }
 
     async fn read(&self, read: ReadResource) -> Result<Vec<Value>, Failure> {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            path: format!("/resource/{}", read.path),
-            body: None,
-        };
+        let outgoing =
+            Outgoing { method: Method::GET, path: format!("/resource/{}", read.path), body: None };
         let kind = read.path.split('/').next().unwrap_or_default().to_owned();
-        let reply = self
-            .counted(&kind, &outgoing, &read.context, Repeatable::Always)
-            .await?;
-        if let Value::Array(items) = reply {
-            Ok(items)
-        } else {
-            Ok(vec![reply])
-        }
+        let reply = self.counted(&kind, &outgoing, &read.context, Repeatable::Always).await?;
+        if let Value::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
     }
 
     async fn counted(
@@ -148,12 +133,7 @@ impl Line {
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
         let begun = Instant::now();
-        let counting = Counting {
-            line: self,
-            tool,
-            begun,
-            code: Some("cancelled"),
-        };
+        let counting = Counting { line: self, tool, begun, code: Some("cancelled") };
         self.metrics.call_begun();
         let result = self.attempts(outgoing, context, repeatable).await;
         counting.end(result.as_ref().err().map(|failure| failure.kind.code()));
@@ -167,11 +147,7 @@ impl Line {
         context: &RequestContext,
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
-        let retries = if context.retried_above {
-            0
-        } else {
-            self.settings.max_retries
-        };
+        let retries = if context.retried_above { 0 } else { self.settings.max_retries };
         let mut tried: Vec<String> = Vec::new();
         let mut last: Option<Failure> = None;
         for number in 0..=retries {
@@ -179,17 +155,11 @@ impl Line {
                 Ok(reply) => return Ok(reply),
                 Err(missed) => missed,
             };
-            let Some(Missed {
-                failure, setback, ..
-            }) = missed
-            else {
+            let Some(Missed { failure, setback, .. }) = missed else {
                 // Refused by every breaker: the attempt before says more, if there was one.
                 return Err(last.unwrap_or_else(|| self.refused()));
             };
-            let wait = self
-                .settings
-                .backoff()
-                .wait(number, fastrand::f64(), failure.retry_after);
+            let wait = self.settings.backoff().wait(number, fastrand::f64(), failure.retry_after);
             let again = number < retries
                 && may_repeat(repeatable, setback)
                 && wait < context.remaining()
@@ -230,10 +200,7 @@ impl Line {
         if number == 0 {
             self.directory.deposit_first(&self.service);
         }
-        let token = self
-            .token
-            .get()
-            .map_err(|failure| Some(Missed::ours(failure)))?;
+        let token = self.token.get().map_err(|failure| Some(Missed::ours(failure)))?;
         let outstanding = Outstanding::on(&endpoint);
         let sent = send_once(
             &self.calls,
@@ -241,11 +208,7 @@ impl Line {
             outgoing,
             context,
             &token,
-            Terms {
-                number: number + 1,
-                allowed,
-                settings: &self.settings,
-            },
+            Terms { number: number + 1, allowed, settings: &self.settings },
         )
         .await;
         drop(outstanding);
@@ -276,10 +239,7 @@ impl Line {
         let seconds = wait.as_secs_f64().ceil();
         Failure::new(
             Kind::CircuitOpen,
-            format!(
-                "{} is not available: circuit open, try again in {seconds} s",
-                self.service
-            ),
+            format!("{} is not available: circuit open, try again in {seconds} s", self.service),
         )
         .of_service(&self.service)
         .retry_after(wait)
@@ -287,11 +247,8 @@ impl Line {
 
     fn out_of_time(&self) -> Missed {
         Missed::ours(
-            Failure::new(
-                Kind::Timeout,
-                format!("no time left to ask {}", self.service),
-            )
-            .of_service(&self.service),
+            Failure::new(Kind::Timeout, format!("no time left to ask {}", self.service))
+                .of_service(&self.service),
         )
     }
 }
@@ -324,9 +281,7 @@ impl Counting<'_> {
 impl Drop for Counting<'_> {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
-        self.line
-            .metrics
-            .call_done(&self.line.service, self.tool, self.code, took);
+        self.line.metrics.call_done(&self.line.service, self.tool, self.code, took);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use awc::{
     Client, Connector,
-    error::SendRequestError,
+    error::{PayloadError, SendRequestError},
     http::{Method, StatusCode, header},
 };
 use serde_json::Value;
@@ -59,11 +59,7 @@ pub fn http_client(settings: &Calls) -> Client {
         .limit(usize::from(settings.max_connections_per_service))
         .conn_keep_alive(settings.connection_idle_timeout)
         .conn_lifetime(Duration::from_secs(600));
-    Client::builder()
-        .connector(connector)
-        .disable_redirects()
-        .disable_timeout()
-        .finish()
+    Client::builder().connector(connector).disable_redirects().disable_timeout().finish()
 }
 
 /// Sends once and reads the whole answer within `allowed`.
@@ -75,11 +71,7 @@ pub(crate) async fn send_once(
     token: &str,
     terms: Terms<'_>,
 ) -> Result<Value, Missed> {
-    let Terms {
-        number,
-        allowed,
-        settings,
-    } = terms;
+    let Terms { number, allowed, settings } = terms;
     let service = endpoint.service.as_str();
     let url = format!("{}{}", endpoint.url, outgoing.path);
     let request = client
@@ -100,15 +92,7 @@ pub(crate) async fn send_once(
         let mut response = sending.await.map_err(|error| not_sent(service, &error))?;
         let status = response.status();
         let wait = retry_after(&response);
-        let body = response.body().limit(limit).await.map_err(|error| Missed {
-            failure: Failure::new(
-                Kind::Connection,
-                format!("the answer of {service} broke off: {error}"),
-            )
-            .of_service(service),
-            outcome: Outcome::Failure,
-            setback: Setback::Unknown,
-        })?;
+        let body = response.body().limit(limit).await.map_err(|error| not_read(service, &error))?;
         read_reply(service, status, wait, &body)
     };
     match tokio::time::timeout(allowed, exchange).await {
@@ -126,11 +110,7 @@ fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
             format!("{service} did not answer within {} ms", allowed.as_millis()),
         )
         .of_service(service),
-        outcome: if hurried {
-            Outcome::Neutral
-        } else {
-            Outcome::Failure
-        },
+        outcome: if hurried { Outcome::Neutral } else { Outcome::Failure },
         setback: Setback::Unknown,
     }
 }
@@ -142,14 +122,24 @@ fn not_sent(service: &str, error: &SendRequestError) -> Missed {
         Setback::Unknown
     };
     Missed {
-        failure: Failure::new(
-            Kind::Connection,
-            format!("{service} cannot be reached: {error}"),
-        )
-        .of_service(service),
+        failure: Failure::new(Kind::Connection, format!("{service} cannot be reached: {error}"))
+            .of_service(service),
         outcome: Outcome::Failure,
         setback,
     }
+}
+
+fn not_read(service: &str, error: &PayloadError) -> Missed {
+    // An answer that is too large says nothing about the endpoint's health, and asking again
+    // brings the same one: one caller's large data must not open the breaker for everyone.
+    let too_large = matches!(error, PayloadError::Overflow);
+    let (kind, outcome, setback) = if too_large {
+        (Kind::BadReply, Outcome::Neutral, Setback::Final)
+    } else {
+        (Kind::Connection, Outcome::Failure, Setback::Unknown)
+    };
+    let message = format!("the answer of {service} was not read: {error}");
+    Missed { failure: Failure::new(kind, message).of_service(service), outcome, setback }
 }
 
 fn read_reply(
@@ -173,22 +163,12 @@ fn read_reply(
     };
     let mut failure = error_from_body(status.as_u16(), value.ok().as_ref()).of_service(service);
     failure.retry_after = wait;
-    Err(Missed {
-        failure,
-        outcome,
-        setback,
-    })
+    Err(Missed { failure, outcome, setback })
 }
 
 fn retry_after<S>(response: &awc::ClientResponse<S>) -> Option<Duration> {
-    let seconds: u64 = response
-        .headers()
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u64 =
+        response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -197,9 +177,7 @@ fn retry_after<S>(response: &awc::ClientResponse<S>) -> Option<Duration> {
 #[must_use]
 pub fn error_from_body(status: u16, body: Option<&Value>) -> Failure {
     let error = body.and_then(|body| {
-        body.get("error")
-            .filter(|e| e.is_object())
-            .or_else(|| body.get("detail")?.get("error"))
+        body.get("error").filter(|e| e.is_object()).or_else(|| body.get("detail")?.get("error"))
     });
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let message = text(error.and_then(|e| e.get("message")))
@@ -251,11 +229,7 @@ mod tests {
 
     fn check(status: u16, body: Value, kind: Kind, message: &str) {
         let failure = error_from_body(status, Some(&body));
-        assert_eq!(
-            (failure.kind, failure.message.as_str()),
-            (kind, message),
-            "{body}"
-        );
+        assert_eq!((failure.kind, failure.message.as_str()), (kind, message), "{body}");
     }
 
     #[test]
@@ -272,15 +246,18 @@ mod tests {
             Kind::NotFound,
             "m",
         );
-        check(
-            401,
-            json!({"detail": "Not authenticated"}),
-            Kind::Unauthorized,
-            "Not authenticated",
-        );
+        check(401, json!({"detail": "Not authenticated"}), Kind::Unauthorized, "Not authenticated");
         check(500, json!({"message": "m"}), Kind::ToolFailed, "m");
         check(500, json!({"error": "m"}), Kind::ToolFailed, "m");
         check(418, json!([]), Kind::BadReply, "answered 418");
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_does_not_count_against_the_endpoint() {
+        let missed = not_read("memory", &PayloadError::Overflow);
+        assert_eq!((missed.outcome, missed.setback), (Outcome::Neutral, Setback::Final));
+        let broken = not_read("memory", &PayloadError::Incomplete(None));
+        assert_eq!((broken.outcome, broken.setback), (Outcome::Failure, Setback::Unknown));
     }
 
     #[test]

@@ -106,14 +106,7 @@ impl ServicePort {
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
         let context = context::current_or(self.patience);
-        self.call
-            .ask(CallTool {
-                context,
-                tool: tool.to_owned(),
-                arguments,
-                repeatable,
-            })
-            .await
+        self.call.ask(CallTool { context, tool: tool.to_owned(), arguments, repeatable }).await
     }
 
     /// Reads a resource, whole.
@@ -163,11 +156,7 @@ impl Clients {
     /// The clients of one worker, called `place` in the book of actors.
     #[must_use]
     pub fn new(shared: ClientsShared, place: String) -> Rc<Self> {
-        Rc::new(Clients {
-            shared,
-            started: RefCell::default(),
-            place,
-        })
+        Rc::new(Clients { shared, started: RefCell::default(), place })
     }
 
     /// The way to `service`; its actor starts with the first use.
@@ -179,15 +168,11 @@ impl Clients {
             return Ok(port.clone());
         }
         if !self.shared.directory.knows(service) {
-            return Err(
-                Failure::new(Kind::ServiceNotFound, format!("no service {service:?}"))
-                    .of_service(service),
-            );
+            return Err(Failure::new(Kind::ServiceNotFound, format!("no service {service:?}"))
+                .of_service(service));
         }
         let port = self.start(service);
-        self.started
-            .borrow_mut()
-            .insert(service.to_owned(), port.clone());
+        self.started.borrow_mut().insert(service.to_owned(), port.clone());
         Ok(port)
     }
 
@@ -217,12 +202,7 @@ impl Clients {
         ServicePort {
             call: Port::to("service client", &actor, slots, patience),
             read: Port::to("service client", &actor, slots, patience),
-            open: Port::to(
-                "service client",
-                &actor,
-                STREAMS_OPENING,
-                settings.call_timeout,
-            ),
+            open: Port::to("service client", &actor, STREAMS_OPENING, settings.call_timeout),
             patience: settings.call_timeout,
         }
     }
@@ -262,10 +242,8 @@ pub(crate) fn admit(
         }
     }
     let Some(wait) = wait else {
-        return Err(
-            Failure::new(Kind::ServiceNotFound, format!("{service} has no endpoint"))
-                .of_service(service),
-        );
+        return Err(Failure::new(Kind::ServiceNotFound, format!("{service} has no endpoint"))
+            .of_service(service));
     };
     let wait = wait.max(Duration::from_secs(1));
     let seconds = wait.as_secs_f64().ceil();

@@ -25,11 +25,8 @@ use crate::{
 /// Events that wait for the reader before the stream stops reading from the network.
 pub(super) const ITEMS_WAITING_MAX: usize = 256;
 /// Waits between connections that bring nothing: up to 5 s, so that recovery is noticed soon.
-pub(super) const RECONNECT_PAUSE: Backoff = Backoff {
-    initial: Duration::from_millis(100),
-    factor: 2.0,
-    cap: Duration::from_secs(5),
-};
+pub(super) const RECONNECT_PAUSE: Backoff =
+    Backoff { initial: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(5) };
 
 /// What a live stream brings.
 #[derive(Debug)]
@@ -61,13 +58,7 @@ impl StreamReader {
 pub(crate) fn open(line: Rc<Line>, open: OpenStream) -> StreamReader {
     let (items, reader) = mpsc::channel(ITEMS_WAITING_MAX);
     actix_rt::spawn(async move {
-        let mut follower = Follower {
-            line,
-            path: open.path,
-            after: open.after,
-            items,
-            idle: 0,
-        };
+        let mut follower = Follower { line, path: open.path, after: open.after, items, idle: 0 };
         follower.run().await;
     });
     StreamReader(reader)
@@ -96,15 +87,8 @@ impl Follower {
             let wait = match ended {
                 Ok(()) => RECONNECT_PAUSE.wait(self.idle, fastrand::f64(), None),
                 Err(failure) => {
-                    let floor = failure
-                        .retry_after
-                        .map(|wait| wait.min(RECONNECT_PAUSE.cap));
-                    if self
-                        .items
-                        .send(StreamItem::Interrupted(failure))
-                        .await
-                        .is_err()
-                    {
+                    let floor = failure.retry_after.map(|wait| wait.min(RECONNECT_PAUSE.cap));
+                    if self.items.send(StreamItem::Interrupted(failure)).await.is_err() {
                         return;
                     }
                     RECONNECT_PAUSE.wait(self.idle, fastrand::f64(), floor)
@@ -127,10 +111,7 @@ impl Follower {
         let opened = tokio::time::timeout(line.settings.call_timeout, self.request(&endpoint))
             .await
             .unwrap_or_else(|_elapsed| {
-                Err((
-                    self.failed(Kind::Timeout, "did not open in time"),
-                    Outcome::Failure,
-                ))
+                Err((self.failed(Kind::Timeout, "did not open in time"), Outcome::Failure))
             });
         // An open stream says nothing about health yet; only a refused one does.
         let mut response = match opened {
@@ -175,16 +156,9 @@ impl Follower {
         impl futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>> + Unpin + use<>,
         (Failure, Outcome),
     > {
-        let token = self
-            .line
-            .token
-            .get()
-            .map_err(|failure| (failure, Outcome::Neutral))?;
+        let token = self.line.token.get().map_err(|failure| (failure, Outcome::Neutral))?;
         let mark = if self.path.contains('?') { '&' } else { '?' };
-        let after = self
-            .after
-            .map(|seq| format!("{mark}after={seq}"))
-            .unwrap_or_default();
+        let after = self.after.map(|seq| format!("{mark}after={seq}")).unwrap_or_default();
         let url = format!("{}/resource/{}{after}", endpoint.url, self.path);
         let mut response = self
             .line
@@ -229,17 +203,11 @@ impl Follower {
         let data = match serde_json::from_str(&text) {
             Ok(data) => data,
             Err(error) => {
-                log::warn!(
-                    "event left out: no JSON service={} cause={error}",
-                    self.line.service
-                );
+                log::warn!("event left out: no JSON service={} cause={error}", self.line.service);
                 return Ok(());
             }
         };
-        self.items
-            .send(StreamItem::Event { seq, data })
-            .await
-            .map_err(|_gone| Abandoned)
+        self.items.send(StreamItem::Event { seq, data }).await.map_err(|_gone| Abandoned)
     }
 
     fn failed(&self, kind: Kind, what: &str) -> Failure {

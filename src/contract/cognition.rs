@@ -1,0 +1,360 @@
+//! What cognition is asked and answers: one superset of the two families of tools in circulation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::item::Item;
+
+/// Hits and context items told when nobody says how many.
+pub const LIMIT_DEFAULT: usize = 10;
+/// More hits or context items than this are never told at once.
+pub const LIMIT_MAX: usize = 100;
+/// Memory cannot be reached at this moment.
+pub const MEMORY_UNAVAILABLE: &str = "memory_service_unavailable";
+/// Memory answered, but not with what was asked for.
+pub const MEMORY_ERROR: &str = "memory_service_error";
+/// The conversation has no items of that user.
+pub const CONVERSATION_NOT_FOUND: &str = "Conversation not found";
+
+/// Arguments of `get_context`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct GetContext {
+    /// Whose memory; a user's own when absent.
+    pub user_id: Option<String>,
+    /// What the context is for; the newest items when absent.
+    pub query: Option<String>,
+    /// The conversation it is for; its items are preferred.
+    pub conversation_id: Option<String>,
+    /// Items at most, from 1 to [`LIMIT_MAX`].
+    pub limit: Option<i64>,
+    /// How much recency weighs against relevance, from 0 to 1.
+    pub recency_weight: Option<f64>,
+}
+
+/// Arguments of `analyze_conversation`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct AnalyzeConversation {
+    /// Whose memory; a user's own when absent.
+    pub user_id: Option<String>,
+    /// The conversation; required.
+    pub conversation_id: Option<String>,
+    /// `summary` (when absent), `topics` or `sentiment`.
+    pub analysis_type: Option<String>,
+}
+
+/// Arguments of `search_history`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SearchHistory {
+    /// Whose memory; a user's own when absent.
+    pub user_id: Option<String>,
+    /// What to look for; required.
+    pub query: Option<String>,
+    /// Hits at most, from 1 to [`LIMIT_MAX`].
+    pub limit: Option<i64>,
+    /// Whether hits tell about their conversation; they do when absent.
+    pub include_conversations: Option<bool>,
+}
+
+/// Arguments of `summarize_history`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SummarizeHistory {
+    /// Whose memory; a user's own when absent.
+    pub user_id: Option<String>,
+    /// The conversation; everything when absent.
+    pub conversation_id: Option<String>,
+}
+
+/// Arguments of `extract_entities`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ExtractEntities {
+    /// On whose behalf; a user's own when absent.
+    pub user_id: Option<String>,
+    /// The text; required.
+    pub content: Option<String>,
+}
+
+/// Why a reply has less in it than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// A code or a sentence clients match on.
+    pub error: String,
+    /// More for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_detail: Option<String>,
+}
+
+/// Entities by the name of their kind.
+pub type EntityGroups = BTreeMap<&'static str, Vec<EntityFound>>;
+
+/// Something that was mentioned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EntityFound {
+    /// What it is: `email`, `person` and so on.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// How it was written.
+    pub value: String,
+}
+
+/// An item that was found, with how well it fits.
+///
+/// Keys of the item's own that are called like the scores give way to them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hit {
+    /// The item.
+    #[serde(flatten)]
+    pub item: Item,
+    /// What it was ordered by, from 0 to 1.
+    pub relevance_score: f64,
+    /// How new it is among those looked at, from just above 0 (oldest) to 1 (newest).
+    pub recency_score: f64,
+    /// The query words it has, in the query's order.
+    pub matched_words: Vec<String>,
+    /// About the conversation it is from, when asked for.
+    #[serde(rename = "_conversation_data", skip_serializing_if = "Option::is_none")]
+    pub conversation_data: Option<ConversationData>,
+}
+
+/// What a hit tells about its conversation, as far as it was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConversationData {
+    /// How many messages it has.
+    pub message_count: usize,
+    /// Who spoke, in order of first appearance.
+    pub participants: Vec<String>,
+    /// Its oldest message.
+    pub first_message: Option<Item>,
+}
+
+/// Some messages summed up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// How many they are.
+    pub message_count: usize,
+    /// How long they span, in words.
+    pub time_span: String,
+    /// What they are about: their commonest telling words.
+    pub topics: Vec<String>,
+    /// The first and the last of them, cut.
+    pub key_points: Vec<String>,
+    /// Who spoke, in order of first appearance.
+    pub participants: Vec<String>,
+    /// How often each spoke.
+    pub participant_counts: BTreeMap<String, usize>,
+    /// Seconds from the first to the last.
+    pub duration_seconds: f64,
+}
+
+/// The answer to `get_context`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ContextReply {
+    /// The items, best first.
+    pub context: Vec<Hit>,
+    /// The same list under its other name.
+    pub relevant_items: Vec<Hit>,
+    /// How many they are.
+    pub count: usize,
+    /// Whose memory.
+    pub user_id: String,
+    /// What was asked, `null` when nothing.
+    pub query: Option<String>,
+    /// The conversation that was preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// What the items mention.
+    pub entities: EntityGroups,
+    /// The items summed up.
+    pub summary: Summary,
+    /// Why it is empty, when that is not because nothing was found.
+    #[serde(flatten)]
+    pub trouble: Option<Trouble>,
+}
+
+/// The answer to `analyze_conversation`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnalysisReply {
+    /// The analysis that was asked for, as it was written.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it found.
+    pub results: AnalysisResults,
+    /// The conversation.
+    pub conversation_id: String,
+    /// Whose memory.
+    pub user_id: String,
+    /// How many messages were looked at.
+    pub message_count: usize,
+    /// What they mention, the newest first.
+    pub entities: EntityGroups,
+    /// They summed up, whatever was asked for.
+    pub summary: Summary,
+    /// Why there is nothing to see.
+    #[serde(flatten)]
+    pub trouble: Option<Trouble>,
+}
+
+/// What an analysis found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AnalysisResults {
+    /// Who spoke how often and for how long.
+    Summary {
+        /// How many messages there are.
+        message_count: usize,
+        /// Who spoke, in order of first appearance.
+        participants: Vec<String>,
+        /// Seconds from the first to the last.
+        duration_seconds: f64,
+        /// How often each spoke.
+        participant_counts: BTreeMap<String, usize>,
+    },
+    /// What it is about.
+    Topics {
+        /// The commonest telling words, commonest first.
+        keywords: Vec<Keyword>,
+        /// How many words there are in all.
+        word_count: usize,
+    },
+    /// How glad it sounds.
+    Sentiment {
+        /// From -1 to 1.
+        sentiment_score: f64,
+        /// Glad words.
+        positive_count: usize,
+        /// Unhappy words.
+        negative_count: usize,
+    },
+    /// Nothing, because there is no such analysis.
+    Unknown {},
+}
+
+/// A telling word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Keyword {
+    /// The word, in lower case.
+    pub word: String,
+    /// How often it was said.
+    pub count: usize,
+}
+
+/// The answer to `search_history`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SearchReply {
+    /// The hits, best first.
+    pub results: Vec<Hit>,
+    /// How many they are.
+    pub count: usize,
+    /// What was looked for.
+    pub query: String,
+    /// Whose memory.
+    pub user_id: String,
+    /// Why it is empty, when that is not because nothing was found.
+    #[serde(flatten)]
+    pub trouble: Option<Trouble>,
+}
+
+/// The answer to `summarize_history`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HistoryReply {
+    /// Whose memory.
+    pub user_id: String,
+    /// The conversation, when one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// What was summed up.
+    pub summary: Summary,
+    /// Why it is empty, when that is not because there is nothing.
+    #[serde(flatten)]
+    pub trouble: Option<Trouble>,
+}
+
+/// The answer to `extract_entities`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EntitiesReply {
+    /// On whose behalf.
+    pub user_id: String,
+    /// The text.
+    pub content: String,
+    /// What it mentions.
+    pub entities: EntityGroups,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json, to_value};
+
+    use super::*;
+
+    fn hit(extra: Value) -> Hit {
+        let mut item = json!({"id": "1", "user_id": "u", "content": "x", "timestamp": "t"});
+        let own = item.as_object_mut().unwrap();
+        own.extend(extra.as_object().unwrap().clone());
+        Hit {
+            item: from_value(item).unwrap(),
+            relevance_score: 0.5,
+            recency_score: 1.0,
+            matched_words: vec!["x".to_owned()],
+            conversation_data: None,
+        }
+    }
+
+    #[test]
+    fn arguments_may_be_absent_null_or_more_than_we_know() {
+        let asked = json!({"user_id": "u", "limit": 3, "recency_weight": 1, "query": null, "x": 0});
+        let expected = GetContext {
+            user_id: Some("u".to_owned()),
+            limit: Some(3),
+            recency_weight: Some(1.0),
+            ..GetContext::default()
+        };
+        assert_eq!(from_value::<GetContext>(asked).unwrap(), expected);
+        let nothing = from_value::<AnalyzeConversation>(json!({})).unwrap();
+        assert_eq!(nothing, AnalyzeConversation::default());
+    }
+
+    #[test]
+    fn a_context_speaks_to_both_families() {
+        let found = EntityFound { kind: "email", value: "a@b.de".to_owned() };
+        let reply = ContextReply {
+            context: vec![hit(json!({}))],
+            relevant_items: vec![],
+            count: 1,
+            user_id: "u".to_owned(),
+            query: None,
+            conversation_id: None,
+            entities: BTreeMap::from([("email", vec![found])]),
+            summary: Summary::default(),
+            trouble: Some(Trouble { error: MEMORY_UNAVAILABLE.to_owned(), error_detail: None }),
+        };
+        let golden = json!({
+            "context": [{
+                "seq": 0, "id": "1", "user_id": "u", "sender_id": "", "role": "user",
+                "content": "x", "content_type": "text", "timestamp": "t", "metadata": {},
+                "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"]
+            }],
+            "relevant_items": [], "count": 1, "user_id": "u", "query": null,
+            "entities": {"email": [{"type": "email", "value": "a@b.de"}]},
+            "summary": {
+                "message_count": 0, "time_span": "", "topics": [], "key_points": [],
+                "participants": [], "participant_counts": {}, "duration_seconds": 0.0
+            },
+            "error": "memory_service_unavailable"
+        });
+        assert_eq!(to_value(reply).unwrap(), golden);
+    }
+
+    #[test]
+    fn the_scores_are_ours_whatever_an_item_carries() {
+        let carried = json!({"relevance_score": 9, "recency_score": 9, "mood": "good"});
+        let written = to_value(hit(carried)).unwrap();
+        assert_eq!(written["relevance_score"], json!(0.5));
+        assert_eq!(written["recency_score"], json!(1.0));
+        assert_eq!(written["mood"], json!("good"));
+    }
+}

@@ -1,0 +1,107 @@
+//! An item of memory: what was said, by whom, where and when.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Role of a person's input.
+pub const ROLE_USER: &str = "user";
+/// The conversation of inputs that name none.
+pub const DEFAULT_CONVERSATION: &str = "default";
+
+/// One stored item, as every reader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Place in the store's log: increasing over the whole store, never used twice.
+    #[serde(default)]
+    pub seq: i64,
+    /// Its id, unique for its owner (UUIDv7 unless the caller gave one).
+    pub id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// Who said it: the owner unless the caller named another.
+    #[serde(default)]
+    pub sender_id: String,
+    /// The conversation it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// `user`, `assistant`, `system` or `tool`.
+    #[serde(default = "role_user")]
+    pub role: String,
+    /// Display name of who spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// Text of an attached picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// What was said.
+    pub content: String,
+    /// `text` unless the caller said otherwise.
+    #[serde(default = "content_type_text")]
+    pub content_type: String,
+    /// When it was said: RFC 3339, UTC.
+    pub timestamp: String,
+    /// Whatever the caller attached.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// Keys of the input that are not ours, kept at the top as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+fn role_user() -> String {
+    ROLE_USER.to_owned()
+}
+
+fn content_type_text() -> String {
+    "text".to_owned()
+}
+
+/// The answer to `store_input`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// `stored`, or `already_exists` when the id was known.
+    pub status: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// Its id.
+    pub item_id: String,
+    /// Its place in the log.
+    #[serde(default)]
+    pub seq: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_item_looks_as_every_generation_expects() {
+        let golden = json!({
+            "seq": 7,
+            "id": "0199",
+            "user_id": "u",
+            "sender_id": "u",
+            "conversation_id": "c",
+            "role": "user",
+            "content": "hello",
+            "content_type": "text",
+            "timestamp": "2026-11-20T10:33:05.276624Z",
+            "metadata": {"a": 1},
+            "mood": "good"
+        });
+        let item: Item = serde_json::from_value(golden.clone()).unwrap();
+        assert_eq!(item.extra.get("mood"), Some(&json!("good")));
+        assert_eq!(serde_json::to_value(&item).unwrap(), golden);
+    }
+
+    #[test]
+    fn what_an_older_store_leaves_out_is_filled_in() {
+        let item: Item = serde_json::from_value(json!({
+            "id": "1", "user_id": "u", "content": "x", "timestamp": "t"
+        }))
+        .unwrap();
+        assert_eq!((item.role.as_str(), item.content_type.as_str()), ("user", "text"));
+    }
+}

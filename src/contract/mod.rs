@@ -1,0 +1,7 @@
+//! Floor 2: what one part may ask another; each type is both a JSON body and an actor's words.
+
+pub mod cognition;
+pub mod conversation;
+pub mod event;
+pub mod health;
+pub mod item;

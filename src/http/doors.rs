@@ -1,0 +1,155 @@
+//! The first two doors of a service: `POST /tool/{name}` and `GET /resource/{path}`.
+
+use std::rc::Rc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{Method, header},
+    web::{self, Data, ServiceConfig},
+};
+use bytes::{Bytes, BytesMut};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    backplane::{
+        host::{Asked, Content, Host},
+        stream,
+    },
+    domain::failure::{Failure, Kind},
+    http::{
+        auth::{self, Anyone},
+        body::{self, Query},
+        problem::Problem,
+        routes,
+    },
+};
+
+/// A service's table, as application data of one worker.
+pub type Table = Rc<Host>;
+
+/// The routes of both doors.
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .service(routes::at("/tool/{name}", vec![(Method::POST, web::to(call))]))
+        .service(routes::at("/tools", vec![(Method::GET, web::to(list))]))
+        .service(routes::at("/resource/{path:.*}", vec![(Method::GET, web::to(read))]));
+}
+
+/// `POST /tool/{name}`: bare arguments, or `{"arguments": {…}}`; the answer mirrors the form.
+async fn call(
+    request: HttpRequest,
+    caller: Anyone,
+    name: web::Path<String>,
+    payload: web::Payload,
+    table: Data<Table>,
+) -> Result<HttpResponse, Problem> {
+    let bytes = body::read(&request, into_inner(payload)).await?;
+    let mut arguments = parse_arguments(&bytes)?;
+    let wrapped = table.is_wrapped(&name, &arguments);
+    if wrapped && let Some(Value::Object(inner)) = arguments.remove("arguments") {
+        arguments = inner;
+    }
+    let result = table.call(&name, caller.0, arguments).await?;
+    Ok(HttpResponse::Ok().json(if wrapped { json!({ "result": result }) } else { result }))
+}
+
+fn into_inner(payload: web::Payload) -> Payload {
+    payload.into_inner()
+}
+
+/// A tool's body must be an object; none at all means no arguments.
+fn parse_arguments(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::new(Kind::InvalidRequest, format!("the body must be a JSON object: {error}"))
+    })
+}
+
+/// `GET /tools`: what there is to call and to read.
+async fn list(_: Anyone, table: Data<Table>) -> HttpResponse {
+    let tools: Vec<Value> = table
+        .tools()
+        .iter()
+        .map(|tool| {
+            json!({"name": tool.name, "description": tool.description,
+                   "arguments": tool.arguments})
+        })
+        .collect();
+    let resources: Vec<Value> = table
+        .resources()
+        .iter()
+        .map(|resource| json!({"template": resource.template, "description": resource.description}))
+        .collect();
+    HttpResponse::Ok().json(json!({ "tools": tools, "resources": resources }))
+}
+
+/// `GET /resource/{path}`: a JSON array for those who accept JSON, else server-sent events with an
+/// end mark; a path that ends in `/stream` is live where the table has it live.
+async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, Problem> {
+    let caller = auth::principal(&request)?;
+    let raw = request.uri().path();
+    let path = raw.strip_prefix("/resource/").unwrap_or_default();
+    let asked = Asked {
+        query: Query::of(&request)?.0,
+        last_event_id: last_event_id(&request)?,
+        ..Asked::default()
+    };
+    let first = table.read(path, caller.clone(), asked.clone()).await;
+    // `…/stream` of what is not live is the plain resource, as server-sent events.
+    let content = match (first, path.strip_suffix("/stream")) {
+        (Err(failure), Some(plain)) if is_unknown_path(&failure) => {
+            table.read(plain, caller, asked).await?
+        }
+        (result, _) => result?,
+    };
+    Ok(match content {
+        Content::Live(body) => event_stream().streaming(body),
+        Content::Items(items) if wants_json(&request) => HttpResponse::Ok().json(items),
+        Content::Items(items) => event_stream().body(as_events(&items)),
+    })
+}
+
+fn is_unknown_path(failure: &Failure) -> bool {
+    failure.entity.as_deref().is_some_and(|(entity, _)| *entity == "resource")
+}
+
+/// The answer's head of every event stream.
+#[must_use]
+pub fn event_stream() -> actix_web::HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header(("x-accel-buffering", "no"));
+    response
+}
+
+fn as_events(items: &[Value]) -> Bytes {
+    let mut text = BytesMut::new();
+    for item in items {
+        text.extend_from_slice(&stream::event(None, item));
+    }
+    text.extend_from_slice(&stream::event(None, &json!({ "end": true })));
+    text.freeze()
+}
+
+fn wants_json(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/json"))
+}
+
+/// The last event a reader saw.
+///
+/// # Errors
+/// `invalid_parameter` when it is none of ours.
+pub fn last_event_id(request: &HttpRequest) -> Result<Option<i64>, Failure> {
+    let Some(value) = request.headers().get("last-event-id") else { return Ok(None) };
+    let text = value.to_str().unwrap_or("?");
+    crate::backplane::host::integer("Last-Event-ID", text).map(Some)
+}

@@ -1,0 +1,265 @@
+//! `/health`, `/metrics` and their kin, the same on every process.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use actix_web::{
+    HttpResponse,
+    http::{Method, StatusCode, header},
+    web::{self, Data, ServiceConfig},
+};
+use serde_json::json;
+
+use crate::{
+    backplane::{
+        clock,
+        database::Database,
+        discovery::{Discovery, EndpointView, List, moment},
+        drain::Drain,
+        metrics::Metrics,
+        vitals::{House, Life, VitalSigns},
+    },
+    contract::health::{
+        ActorHealth, BreakerHealth, Component, EndpointHealth, Health, ServiceHealth,
+    },
+    domain::breaker::State,
+    http::routes,
+};
+
+/// The version of this binary.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Pings in a row an actor may miss before it counts as stuck.
+const PINGS_MISSED_MAX: u32 = 2;
+
+/// What a process can say about itself, as application data.
+#[derive(Clone)]
+pub struct Reporter {
+    /// The role.
+    pub service: &'static str,
+    /// The name shown at `/`.
+    pub title: &'static str,
+    /// Its actors.
+    pub house: House,
+    /// The services it uses.
+    pub discovery: Discovery,
+    /// Its store, if it has one.
+    pub database: Option<Database>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether it is leaving.
+    pub drain: Drain,
+}
+
+/// The routes. `/` is the process's own.
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .service(routes::at("/health", vec![(Method::GET, web::to(health))]))
+        .service(routes::at("/health/live", vec![(Method::GET, web::to(live))]))
+        .service(routes::at("/health/ready", vec![(Method::GET, web::to(ready))]))
+        .service(routes::at("/metrics", vec![(Method::GET, web::to(metrics))]));
+}
+
+/// `GET /health`: 200 while the process can do its work, even if a service it uses is down.
+pub async fn health(reporter: Data<Reporter>) -> HttpResponse {
+    let health = reporter.report().await;
+    let status =
+        if health.status == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    HttpResponse::build(status).json(health)
+}
+
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "alive" }))
+}
+
+async fn ready(reporter: Data<Reporter>) -> HttpResponse {
+    let (_, mut reasons) = reporter.own_components().await;
+    if reporter.drain.is_leaving() {
+        reasons.push("leaving".to_owned());
+    }
+    if let Some(doom) = reporter.house.doom().borrow().clone() {
+        reasons.push(doom);
+    }
+    if reasons.is_empty() {
+        HttpResponse::Ok().json(json!({ "status": "ready" }))
+    } else {
+        HttpResponse::ServiceUnavailable()
+            .json(json!({ "status": "not ready", "reasons": reasons }))
+    }
+}
+
+async fn metrics(reporter: Data<Reporter>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ))
+        .body(reporter.metrics.render(&reporter.house))
+}
+
+impl Reporter {
+    /// Everything this process can say about its health.
+    pub async fn report(&self) -> Health {
+        let (components, mut broken) = self.own_components().await;
+        let signs = self.house.signs();
+        let mut reasons = Vec::new();
+        if let Some(doom) = self.house.doom().borrow().clone() {
+            broken.push(doom);
+        }
+        for sign in &signs {
+            if sign.unanswered >= PINGS_MISSED_MAX {
+                reasons.push(format!("{} does not answer", sign.name));
+            } else if sign.life == Life::Restarting {
+                reasons.push(format!("{} is restarting", sign.name));
+            }
+        }
+        let dependent_services = match self.discovery.list.ask(List).await {
+            Ok(endpoints) => by_service(endpoints),
+            Err(failure) => {
+                reasons.push(failure.to_string());
+                BTreeMap::new()
+            }
+        };
+        for (name, service) in &dependent_services {
+            if service.status != "healthy" && service.status != "unknown" {
+                reasons.push(format!("{name} is {}", service.status));
+            }
+        }
+        if self.drain.is_leaving() {
+            reasons.push("leaving".to_owned());
+        }
+        let status = match (broken.is_empty(), reasons.is_empty()) {
+            (false, _) => "unhealthy",
+            (true, false) => "degraded",
+            (true, true) => "healthy",
+        };
+        broken.append(&mut reasons);
+        Health {
+            status: status.to_owned(),
+            service: self.service.to_owned(),
+            version: VERSION.to_owned(),
+            timestamp: clock::now_rfc3339(),
+            uptime_seconds: self.house.uptime().as_secs_f64(),
+            reasons: broken,
+            components,
+            dependent_services,
+            actors: signs.into_iter().map(actor_health).collect(),
+        }
+    }
+
+    /// The process's own parts, and what is wrong with them.
+    async fn own_components(&self) -> (BTreeMap<String, Component>, Vec<String>) {
+        let mut components = BTreeMap::new();
+        let mut broken = Vec::new();
+        if let Some(database) = &self.database {
+            let component = match database.check().await {
+                Ok(bytes) => {
+                    Component { status: "healthy".to_owned(), error: None, size_bytes: Some(bytes) }
+                }
+                Err(failure) => {
+                    broken.push(format!("database: {failure}"));
+                    Component {
+                        status: "unhealthy".to_owned(),
+                        error: Some(failure.to_string()),
+                        size_bytes: None,
+                    }
+                }
+            };
+            components.insert("database".to_owned(), component);
+        }
+        (components, broken)
+    }
+}
+
+fn by_service(endpoints: Vec<EndpointView>) -> BTreeMap<String, ServiceHealth> {
+    let mut services: BTreeMap<String, ServiceHealth> = BTreeMap::new();
+    for view in endpoints {
+        let service = services
+            .entry(view.service.clone())
+            .or_insert_with(|| ServiceHealth { status: String::new(), endpoints: Vec::new() });
+        service.endpoints.push(endpoint_health(view));
+    }
+    for service in services.values_mut() {
+        service.status = overall(&service.endpoints).to_owned();
+    }
+    services
+}
+
+/// The best an endpoint offers: one healthy endpoint makes a healthy service. An endpoint behind
+/// an open breaker offers nothing.
+fn overall(endpoints: &[EndpointHealth]) -> &'static str {
+    let offers = |status: &str| {
+        endpoints.iter().any(|e| e.status == status && e.breaker.state != State::Open.as_str())
+    };
+    ["healthy", "unknown", "suspect"]
+        .into_iter()
+        .find(|status| offers(status))
+        .unwrap_or("unavailable")
+}
+
+fn endpoint_health(view: EndpointView) -> EndpointHealth {
+    EndpointHealth {
+        url: view.url,
+        source: view.source.as_str().to_owned(),
+        status: view.status.as_str().to_owned(),
+        reason: view.reason,
+        since: moment(view.status_for),
+        last_success: view.last_success.map(moment),
+        latency_ms: view.latency.map(millis),
+        outstanding: view.outstanding,
+        restarts: view.restarts,
+        breaker: BreakerHealth {
+            state: view.breaker.state.as_str().to_owned(),
+            since: moment(view.breaker.for_),
+            failures: view.breaker.failures,
+            next_probe_seconds: view.breaker.next_probe.map(|wait| wait.as_secs_f64()),
+        },
+    }
+}
+
+fn actor_health(signs: VitalSigns) -> ActorHealth {
+    ActorHealth {
+        name: signs.name,
+        state: signs.life.as_str().to_owned(),
+        restarts: signs.restarts,
+        last_cause: signs.last_cause,
+        mailbox_latency_ms: signs.mailbox_latency.map(millis),
+        unanswered_pings: signs.unanswered,
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(status: &str, breaker: State) -> EndpointHealth {
+        EndpointHealth {
+            url: String::new(),
+            source: String::new(),
+            status: status.to_owned(),
+            reason: String::new(),
+            since: String::new(),
+            last_success: None,
+            latency_ms: None,
+            outstanding: 0,
+            restarts: 0,
+            breaker: BreakerHealth {
+                state: breaker.as_str().to_owned(),
+                since: String::new(),
+                failures: 0,
+                next_probe_seconds: None,
+            },
+        }
+    }
+
+    #[test]
+    fn one_healthy_endpoint_makes_a_healthy_service_unless_its_breaker_is_open() {
+        let sick = || endpoint("unhealthy", State::Closed);
+        assert_eq!(overall(&[sick(), endpoint("healthy", State::Closed)]), "healthy");
+        assert_eq!(overall(&[sick(), endpoint("healthy", State::Open)]), "unavailable");
+        assert_eq!(overall(&[sick()]), "unavailable");
+        assert_eq!(overall(&[endpoint("unknown", State::Closed)]), "unknown");
+    }
+}

@@ -1,0 +1,112 @@
+//! What happens to every request: an id, a deadline, a log scope, a count.
+
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    web::Data,
+};
+use tokio::time::Instant;
+
+use crate::{
+    backplane::{
+        context::{
+            ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, TIMEOUT_HEADER, acceptable_id,
+        },
+        metrics::Metrics,
+    },
+    domain::failure::{Failure, Kind},
+    http::problem::Problem,
+};
+
+/// What the middleware needs to know.
+#[derive(Clone, Debug)]
+pub struct Reception {
+    /// Time a request may take when its caller sets no deadline.
+    pub request_timeout: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Gives a request its context and its answer the request's id; counts both.
+///
+/// # Errors
+/// What the handlers answer, and `internal_error` when one of them panicked.
+pub async fn receive<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let begun = Instant::now();
+    let Some(reception) = request.app_data::<Data<Reception>>().cloned() else {
+        return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
+    };
+    let context = context_of(request.headers(), &reception, begun);
+    let id = context.id.clone();
+    let method = known_method(request.method().as_str());
+    reception.metrics.http_begun();
+    let result = context.scope(next.call(request)).await;
+    let metrics = &reception.metrics;
+    match result {
+        Ok(mut response) => {
+            let pattern = response.request().match_pattern();
+            let pattern = pattern.as_deref().unwrap_or("unmatched");
+            metrics.http_done(method, pattern, response.status().as_u16(), begun.elapsed());
+            if let Ok(value) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
+            }
+            Ok(response)
+        }
+        Err(error) => {
+            let status = error.as_response_error().status_code().as_u16();
+            metrics.http_done(method, "unmatched", status, begun.elapsed());
+            if error.as_error::<Problem>().is_some() {
+                return Err(error);
+            }
+            log::error!("request failed unexpectedly request={id} cause={error}");
+            let failure = Failure::new(Kind::Internal, "this should not have happened");
+            Err(Problem::of_request(failure, id).into())
+        }
+    }
+}
+
+fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> RequestContext {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let id = match text(REQUEST_ID_HEADER).filter(|id| acceptable_id(id)) {
+        Some(id) => id.into(),
+        None => uuid::Uuid::now_v7().to_string().into(),
+    };
+    let patience = text(TIMEOUT_HEADER)
+        .and_then(|text| text.parse().ok())
+        .map_or(reception.request_timeout, Duration::from_millis)
+        .min(reception.request_timeout);
+    RequestContext {
+        id,
+        deadline: now + patience,
+        retried_above: headers.contains_key(ATTEMPT_HEADER),
+    }
+}
+
+fn known_method(method: &str) -> &'static str {
+    ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"]
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("OTHER")
+}
+
+/// Which browsers' pages may call: a comma list of origins, or `*` for all.
+pub fn cors(allowed: &str) -> Cors {
+    let cors = Cors::default()
+        .allow_any_method()
+        .allow_any_header()
+        .supports_credentials()
+        .expose_headers([REQUEST_ID_HEADER, "retry-after"])
+        .max_age(600);
+    allowed.split(',').map(str::trim).filter(|origin| !origin.is_empty()).fold(cors, |cors, one| {
+        if one == "*" { cors.allow_any_origin() } else { cors.allowed_origin(one) }
+    })
+}

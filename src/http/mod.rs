@@ -1,0 +1,10 @@
+//! Floor 5, towards the network: decode, ask, encode.
+
+pub mod auth;
+pub mod body;
+pub mod core;
+pub mod doors;
+pub mod health;
+pub mod middleware;
+pub mod problem;
+pub mod routes;

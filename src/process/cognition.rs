@@ -1,0 +1,76 @@
+//! The cognition process.
+
+use std::{future::Future, net::TcpListener, rc::Rc};
+
+use actix_web::{
+    http::Method,
+    web::{self, Data, ServiceConfig},
+};
+use clap::Args;
+
+use crate::{
+    backplane::{
+        client::Clients,
+        config::{Calls, Http, Identity, Logs, Services},
+    },
+    http::{doors, health::Reporter, routes::at},
+    process::{Exit, Ground, memory::root},
+    services::cognition::Cognition,
+};
+
+/// The port cognition listens on unless told otherwise.
+pub const PORT: u16 = 9100;
+
+/// Everything cognition can be told.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Listening.
+    #[command(flatten)]
+    pub http: Http,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: Logs,
+    /// Identity.
+    #[command(flatten)]
+    pub identity: Identity,
+    /// Calls to other services.
+    #[command(flatten)]
+    pub calls: Calls,
+    /// Discovery.
+    #[command(flatten)]
+    pub services: Services,
+}
+
+/// Runs cognition on `listener` until `shutdown`.
+///
+/// # Errors
+/// [`Exit`] when it cannot start or had to give up.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Exit> {
+    let ground =
+        Ground::lay("cognition", &settings.identity, &settings.calls, &settings.services).await?;
+    let reporter = Reporter {
+        service: "cognition",
+        title: "Cognition Service",
+        house: ground.house.clone(),
+        discovery: ground.discovery.clone(),
+        database: None,
+        metrics: ground.metrics.clone(),
+        drain: ground.drain.clone(),
+    };
+    let metrics = ground.metrics.clone();
+    let routes = move |clients: Rc<Clients>| {
+        let cognition = Rc::new(Cognition::new(clients, metrics.clone()));
+        let table: doors::Table = Rc::new(cognition.host());
+        move |config: &mut ServiceConfig| {
+            config
+                .app_data(Data::new(table))
+                .service(at("/", vec![(Method::GET, web::to(root))]))
+                .configure(doors::configure);
+        }
+    };
+    ground.serve(&settings.http, listener, reporter, routes, shutdown).await
+}

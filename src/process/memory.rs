@@ -1,0 +1,110 @@
+//! The memory process.
+
+use std::{future::Future, net::TcpListener, rc::Rc};
+
+use actix_web::{
+    HttpResponse,
+    http::Method,
+    web::{self, Data, ServiceConfig},
+};
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    backplane::{
+        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Streams},
+        fanout::BusActor,
+    },
+    http::{
+        doors,
+        health::{Reporter, VERSION},
+        routes::at,
+    },
+    process::{Exit, Ground},
+    services::memory::{self, DATABASE_FILE, Live, Memory},
+};
+
+/// The port memory listens on unless told otherwise.
+pub const PORT: u16 = 9000;
+
+/// Everything memory can be told.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Listening.
+    #[command(flatten)]
+    pub http: Http,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: Logs,
+    /// Data.
+    #[command(flatten)]
+    pub data: DataSettings,
+    /// Identity.
+    #[command(flatten)]
+    pub identity: Identity,
+    /// Calls to other services.
+    #[command(flatten)]
+    pub calls: Calls,
+    /// Discovery.
+    #[command(flatten)]
+    pub services: Services,
+    /// Streams.
+    #[command(flatten)]
+    pub streams: Streams,
+}
+
+/// Runs memory on `listener` until `shutdown`.
+///
+/// # Errors
+/// [`Exit`] when it cannot start or had to give up.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Exit> {
+    // Memory asks nobody; it knows its peers only to show them.
+    let ground =
+        Ground::lay("memory", &settings.identity, &settings.calls, &settings.services).await?;
+    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let streams = &settings.streams;
+    let bus = BusActor::start(
+        &ground.house,
+        &ground.metrics,
+        usize::from(streams.events_per_subscriber_max),
+        streams.streams_max,
+    );
+    let live = Live { bus, drain: ground.drain.clone() };
+    let memory =
+        Memory::open(&path, &settings.data, streams, live, &ground.house, &ground.metrics)?;
+    let reporter = Reporter {
+        service: "memory",
+        title: "Memory Service",
+        house: ground.house.clone(),
+        discovery: ground.discovery.clone(),
+        database: Some(memory.database().clone()),
+        metrics: ground.metrics.clone(),
+        drain: ground.drain.clone(),
+    };
+    let serving = memory.clone();
+    let routes = move |_| {
+        let table: doors::Table = Rc::new(memory::host(&serving));
+        move |config: &mut ServiceConfig| {
+            config
+                .app_data(Data::new(table))
+                .service(at("/", vec![(Method::GET, web::to(root))]))
+                .configure(doors::configure);
+        }
+    };
+    let result = ground.serve(&settings.http, listener, reporter, routes, shutdown).await;
+    memory.close(settings.http.shutdown_grace).await;
+    result
+}
+
+/// `GET /` of a service: what it is.
+pub(crate) async fn root(reporter: Data<Reporter>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "service": reporter.title,
+        "version": VERSION,
+        "status": "running",
+    }))
+}

@@ -1,0 +1,321 @@
+//! Says what items mention, how they sum up, and which of them answer a search.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    contract::cognition::{
+        AnalysisReply, AnalysisResults, CONVERSATION_NOT_FOUND, ConversationData, EntityFound,
+        EntityGroups, HistoryReply, Keyword, SearchReply, Summary, Trouble,
+    },
+    domain::{
+        analysis,
+        entities::{Entity, TEXT_CHARS_MAX, entities_of},
+        relevance::search,
+        sentiment::sentiment,
+        text::{Utterance, word_count},
+    },
+    services::cognition::{
+        context::hits,
+        memory::{Recollection, Remembered, utterances},
+    },
+};
+
+/// Analysis when nobody says which.
+pub(super) const ANALYSIS_DEFAULT: &str = "summary";
+/// Topics of a summary.
+const TOPICS_MAX: usize = 5;
+/// Keywords of an analysis of topics.
+const KEYWORDS_MAX: usize = 10;
+/// Text that is looked through for entities in one answer, in bytes; of one item no more counts
+/// than is read of it.
+const ENTITY_TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What one conversation is about, by one of the analyses; entities and summary come with all.
+pub(super) fn analysis(
+    kind: String,
+    user_id: String,
+    conversation_id: String,
+    recalled: Recollection,
+) -> AnalysisReply {
+    let said = utterances(&recalled.items);
+    let results = results(&kind, &said);
+    let own_trouble = if results == (AnalysisResults::Unknown {}) {
+        Some(format!("Unknown analysis type: {kind}"))
+    } else if said.is_empty() {
+        Some(CONVERSATION_NOT_FOUND.to_owned())
+    } else {
+        None
+    };
+    let trouble =
+        recalled.trouble.or(own_trouble.map(|error| Trouble { error, error_detail: None }));
+    AnalysisReply {
+        results,
+        message_count: said.len(),
+        entities: grouped(&recalled.items),
+        summary: summed_up(&said),
+        kind,
+        conversation_id,
+        user_id,
+        trouble,
+    }
+}
+
+fn results(kind: &str, said: &[Utterance<'_>]) -> AnalysisResults {
+    match kind {
+        "summary" => {
+            let numbers = analysis::summary(said);
+            AnalysisResults::Summary {
+                message_count: numbers.message_count,
+                participants: numbers.participants,
+                duration_seconds: numbers.duration_seconds,
+                participant_counts: numbers.participant_counts.into_iter().collect(),
+            }
+        }
+        "topics" => AnalysisResults::Topics {
+            keywords: analysis::topics(said, KEYWORDS_MAX)
+                .into_iter()
+                .map(|(word, count)| Keyword { word, count })
+                .collect(),
+            word_count: said.iter().map(|said| word_count(said.content)).sum(),
+        },
+        "sentiment" => {
+            let found = sentiment(said.iter().map(|said| said.content));
+            AnalysisResults::Sentiment {
+                sentiment_score: found.score,
+                positive_count: found.positive,
+                negative_count: found.negative,
+            }
+        }
+        _ => AnalysisResults::Unknown {},
+    }
+}
+
+/// The items that answer `query`, each with what is known of its conversation if that is wanted.
+pub(super) fn found(
+    user_id: String,
+    query: String,
+    limit: usize,
+    include_conversations: bool,
+    recalled: Recollection,
+) -> SearchReply {
+    let ranked = search(&utterances(&recalled.items), &query, limit);
+    let mut results = hits(ranked, &recalled.items);
+    if include_conversations {
+        let mut known: BTreeMap<String, ConversationData> = BTreeMap::new();
+        for hit in &mut results {
+            hit.conversation_data = hit.item.conversation_id.clone().map(|id| {
+                let data = || conversation_data(&id, &recalled.items);
+                known.entry(id.clone()).or_insert_with(data).clone()
+            });
+        }
+    }
+    SearchReply { count: results.len(), results, query, user_id, trouble: recalled.trouble }
+}
+
+fn conversation_data(id: &str, items: &[Remembered]) -> ConversationData {
+    let of_it: Vec<&Remembered> =
+        items.iter().filter(|found| found.item.conversation_id.as_deref() == Some(id)).collect();
+    let numbers = analysis::summary(&utterances(of_it.iter().copied()));
+    let age = |found: &&&Remembered| {
+        let said = found.utterance();
+        (said.at, said.seq)
+    };
+    ConversationData {
+        message_count: numbers.message_count,
+        participants: numbers.participants,
+        first_message: of_it.iter().min_by_key(age).map(|found| found.item.clone()),
+    }
+}
+
+/// All that was recalled, summed up.
+pub(super) fn history(
+    user_id: String,
+    conversation_id: Option<String>,
+    recalled: Recollection,
+) -> HistoryReply {
+    HistoryReply {
+        user_id,
+        conversation_id,
+        summary: summed_up(&utterances(&recalled.items)),
+        trouble: recalled.trouble,
+    }
+}
+
+/// Messages in a few words and numbers.
+pub(super) fn summed_up(said: &[Utterance<'_>]) -> Summary {
+    let numbers = analysis::summary(said);
+    Summary {
+        message_count: numbers.message_count,
+        time_span: analysis::time_span(said),
+        topics: analysis::topics(said, TOPICS_MAX).into_iter().map(|(word, _)| word).collect(),
+        key_points: analysis::key_points(said),
+        participants: numbers.participants,
+        participant_counts: numbers.participant_counts.into_iter().collect(),
+        duration_seconds: numbers.duration_seconds,
+    }
+}
+
+/// What items mention, in their order, as far as [`ENTITY_TEXT_BYTES_MAX`] reaches.
+pub(super) fn grouped<'a>(items: impl IntoIterator<Item = &'a Remembered>) -> EntityGroups {
+    let mut left = ENTITY_TEXT_BYTES_MAX;
+    let within = |text: &&str| {
+        let goes_on = left > 0;
+        left = left.saturating_sub(text.len().min(TEXT_CHARS_MAX));
+        goes_on
+    };
+    let texts = items.into_iter().map(Remembered::text).take_while(within);
+    by_kind(entities_of(texts))
+}
+
+/// Entities under the names of their kinds.
+pub(super) fn by_kind(entities: Vec<Entity>) -> EntityGroups {
+    let mut groups = EntityGroups::new();
+    for Entity { kind, value } in entities {
+        let kind = kind.as_str();
+        groups.entry(kind).or_default().push(EntityFound { kind, value });
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json, to_value};
+
+    use super::*;
+    use crate::services::cognition::memory::understood;
+
+    /// Items `1`, `2`, … a minute apart, told newest first as memory does.
+    fn recalled(said: &[(&str, &str, &str)]) -> Recollection {
+        let mut values: Vec<Value> = (1..)
+            .zip(said)
+            .map(|(seq, (conversation, speaker, content))| {
+                json!({
+                    "seq": seq, "id": seq.to_string(), "user_id": "u", "sender_id": speaker,
+                    "conversation_id": conversation, "content": content,
+                    "timestamp": format!("2026-01-01T00:{seq:02}:00Z"),
+                })
+            })
+            .collect();
+        values.reverse();
+        Recollection { items: understood(values), trouble: None }
+    }
+
+    fn talk() -> Recollection {
+        recalled(&[
+            ("c", "ann", "The memory service is great"),
+            ("c", "bob", "My memory is slow, mail bob@example.org"),
+            ("c", "ann", "No problem"),
+        ])
+    }
+
+    fn analysed(kind: &str, recalled: Recollection) -> Value {
+        to_value(analysis(kind.to_owned(), "u".to_owned(), "c".to_owned(), recalled)).unwrap()
+    }
+
+    fn check_results(kind: &str, recalled: Recollection, expected: &Value) {
+        let reply = analysed(kind, recalled);
+        assert_eq!(&reply["results"], expected, "{kind}");
+        assert_eq!(reply["type"], json!(kind));
+    }
+
+    #[test]
+    fn each_analysis_counts_its_own_things() {
+        check_results(
+            "summary",
+            talk(),
+            &json!({"message_count": 3, "participants": ["ann", "bob"],
+                "duration_seconds": 120.0, "participant_counts": {"ann": 2, "bob": 1}}),
+        );
+        let topics = analysed("topics", talk());
+        assert_eq!(topics["results"]["word_count"], json!(15));
+        let first = &topics["results"]["keywords"][0];
+        assert_eq!(first, &json!({"word": "memory", "count": 2}));
+        check_results(
+            "sentiment",
+            talk(),
+            &json!({"sentiment_score": 1.0 / 3.0, "positive_count": 2, "negative_count": 1}),
+        );
+    }
+
+    #[test]
+    fn every_analysis_has_entities_and_a_summary() {
+        let reply = analysed("sentiment", talk());
+        assert_eq!(reply["message_count"], json!(3));
+        assert_eq!(
+            reply["entities"],
+            json!({"email": [{"type": "email", "value": "bob@example.org"}]})
+        );
+        assert_eq!(reply["summary"]["time_span"], json!("2 minutes"));
+        assert_eq!(reply["summary"]["topics"][0], json!("memory"));
+        let points = json!(["The memory service is great", "No problem"]);
+        assert_eq!(reply["summary"]["key_points"], points);
+        assert_eq!(reply.get("error"), None);
+    }
+
+    #[test]
+    fn nothing_to_analyse_is_zeros_and_a_reason() {
+        let reply = analysed("sentiment", recalled(&[]));
+        let zeros = json!({"sentiment_score": 0.0, "positive_count": 0, "negative_count": 0});
+        assert_eq!(reply["results"], zeros);
+        assert_eq!(reply["error"], json!("Conversation not found"));
+        for unknown in [recalled(&[]), talk()] {
+            let reply = analysed("mood", unknown);
+            assert_eq!(reply["error"], json!("Unknown analysis type: mood"));
+            assert_eq!(reply["results"], json!({}));
+        }
+        let away = Recollection {
+            items: vec![],
+            trouble: Some(Trouble { error: "away".to_owned(), error_detail: None }),
+        };
+        assert_eq!(analysed("summary", away)["error"], json!("away"));
+    }
+
+    fn searched(query: &str, include_conversations: bool) -> SearchReply {
+        let recalled = recalled(&[
+            ("c", "ann", "how it began"),
+            ("c", "bob", "a red kite"),
+            ("d", "ann", "the kite again"),
+        ]);
+        let query = query.to_owned();
+        found("u".to_owned(), query, 10, include_conversations, recalled)
+    }
+
+    #[test]
+    fn a_hit_knows_how_its_conversation_began() {
+        let reply = searched("red kite", true);
+        let ids: Vec<&str> = reply.results.iter().map(|hit| hit.item.id.as_str()).collect();
+        assert_eq!((reply.count, ids), (2, vec!["2", "3"]));
+        let about = reply.results[0].conversation_data.as_ref().unwrap();
+        assert_eq!(about.message_count, 2);
+        assert_eq!(about.participants, ["ann", "bob"]);
+        assert_eq!(about.first_message.as_ref().unwrap().id, "1");
+        let bare = searched("red kite", false);
+        assert!(bare.results.iter().all(|hit| hit.conversation_data.is_none()));
+        assert_eq!(searched("violet", true).count, 0);
+    }
+
+    #[test]
+    fn a_history_is_summed_up_with_or_without_a_conversation() {
+        let reply = to_value(history("u".to_owned(), None, talk())).unwrap();
+        assert_eq!(reply["summary"]["message_count"], json!(3));
+        assert_eq!(reply["summary"]["participants"], json!(["ann", "bob"]));
+        assert_eq!(reply.get("conversation_id"), None);
+        let of_one = history("u".to_owned(), Some("c".to_owned()), recalled(&[]));
+        let golden = json!({"user_id": "u", "conversation_id": "c", "summary": {
+            "message_count": 0, "time_span": "0 seconds", "topics": [], "key_points": [],
+            "participants": [], "participant_counts": {}, "duration_seconds": 0.0
+        }});
+        assert_eq!(to_value(of_one).unwrap(), golden);
+    }
+
+    #[test]
+    fn entities_are_looked_for_in_so_much_text_and_no_more() {
+        let filler = "x ".repeat(TEXT_CHARS_MAX);
+        let within = ENTITY_TEXT_BYTES_MAX / TEXT_CHARS_MAX;
+        let mut said = vec![("c", "ann", "old@example.org")];
+        said.extend(vec![("c", "ann", filler.as_str()); within]);
+        assert!(grouped(&recalled(&said).items).is_empty());
+        said.pop();
+        assert_eq!(grouped(&recalled(&said).items).len(), 1);
+    }
+}

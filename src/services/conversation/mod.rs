@@ -1,0 +1,194 @@
+//! The conversation service of core: who may say what where, and what is said goes to memory.
+
+pub mod follower;
+pub mod login;
+mod schema;
+pub mod spaces;
+pub mod store;
+
+use std::{collections::HashSet, path::Path, rc::Rc};
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    backplane::{
+        client::{self, Clients},
+        clock,
+        config::Data,
+        database::{self, Database},
+        metrics::Metrics,
+    },
+    contract::{
+        conversation::{Conversation, Input, Received},
+        item::{DEFAULT_CONVERSATION, ROLE_USER, Stored},
+    },
+    domain::{
+        backoff::Repeatable,
+        failure::{Failure, Kind},
+        permission::{self, Wish},
+    },
+};
+
+/// The schema, oldest first.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/core/sqlite");
+/// Name of the database file in the data directory.
+pub const DATABASE_FILE: &str = "core.db";
+/// Messages shown with a conversation, newest first.
+pub const MESSAGES_SHOWN: usize = 100;
+
+/// A user who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The identity.
+    pub id: String,
+    /// Display name; may be empty.
+    pub name: String,
+    /// Mail address; may be empty.
+    pub email: String,
+}
+
+/// The conversation service as one worker has it.
+#[derive(Clone)]
+pub struct Conversations {
+    database: Database,
+    clients: Rc<Clients>,
+}
+
+/// Opens core's store at `path` and brings its schema up.
+///
+/// # Errors
+/// `database_error` naming what cannot be opened.
+pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Failure> {
+    let mut connection = database::connect(path)?;
+    database::migrate(&mut connection, MIGRATIONS)?;
+    Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
+}
+
+impl Conversations {
+    /// The service over core's store and this worker's clients.
+    #[must_use]
+    pub fn new(database: Database, clients: Rc<Clients>) -> Self {
+        Conversations { database, clients }
+    }
+
+    /// Takes an input: checked, then stored in memory, and only then acknowledged.
+    ///
+    /// # Errors
+    /// `validation_error`; `resource_not_found` or `permission_denied` for the conversation; why
+    /// memory could not store it.
+    pub async fn take(&self, caller: &Caller, input: Input) -> Result<Received, Failure> {
+        let content = input
+            .content
+            .or(input.message)
+            .ok_or_else(|| Failure::invalid_field("content", "field required", "missing"))?;
+        let conversation_id =
+            input.conversation_id.unwrap_or_else(|| DEFAULT_CONVERSATION.to_owned());
+        self.must_take_part(caller, &conversation_id).await?;
+        let received = Received {
+            content,
+            conversation_id,
+            timestamp: clock::now_rfc3339(),
+            metadata: input.metadata.unwrap_or_default(),
+            message_id: uuid::Uuid::now_v7().to_string(),
+        };
+        let stored = self.store(caller, &received).await?;
+        log::debug!("input stored seq={} conversation={}", stored.seq, received.conversation_id);
+        Ok(received)
+    }
+
+    /// Whether the caller takes part in a conversation. Everyone has one called `default`.
+    ///
+    /// # Errors
+    /// `resource_not_found`, `permission_denied`.
+    pub async fn must_take_part(&self, caller: &Caller, id: &str) -> Result<(), Failure> {
+        if id == DEFAULT_CONVERSATION {
+            return Ok(());
+        }
+        self.conversation(caller, id, Wish::Take).await.map(|_| ())
+    }
+
+    /// A conversation, if the caller may do what they wish with it.
+    ///
+    /// # Errors
+    /// `resource_not_found`, `permission_denied`.
+    pub async fn conversation(
+        &self,
+        caller: &Caller,
+        id: &str,
+        wish: Wish,
+    ) -> Result<Conversation, Failure> {
+        let wanted = id.to_owned();
+        let found = self
+            .database
+            .run("select", "conversations", move |connection| {
+                store::conversation(connection, &wanted)
+            })
+            .await?
+            .ok_or_else(|| Failure::not_found("conversation", id))?;
+        permission::conversation(&caller.id, &found.owner_id, &found.participant_ids, wish)?;
+        Ok(found)
+    }
+
+    /// The newest messages of a conversation. Memory may be away: then there are none to show,
+    /// and the second value says why.
+    pub async fn messages(&self, conversation: &Conversation) -> (Vec<Value>, Option<Failure>) {
+        let path =
+            format!("conversation/{}?limit={MESSAGES_SHOWN}", client::segment(&conversation.id));
+        let read = async { self.clients.of("memory")?.read(path).await };
+        match read.await {
+            Ok(items) => {
+                // Only what participants said: an id is no secret, and memory lets every user
+                // store under any conversation's name.
+                let mut members: HashSet<&str> =
+                    conversation.participant_ids.iter().map(String::as_str).collect();
+                members.insert(&conversation.owner_id);
+                let said_by_member = |item: &Value| {
+                    item.get("user_id").and_then(Value::as_str).is_some_and(|u| members.contains(u))
+                };
+                (items.into_iter().filter(said_by_member).collect(), None)
+            }
+            Err(failure) => {
+                log::warn!("messages not shown conversation={} cause={failure}", conversation.id);
+                (Vec::new(), Some(failure))
+            }
+        }
+    }
+
+    /// Asks cognition for `tool` in the caller's name.
+    ///
+    /// # Errors
+    /// Why cognition could not be asked, or its own failure.
+    pub async fn ask_cognition(
+        &self,
+        caller: &Caller,
+        tool: &str,
+        mut arguments: Map<String, Value>,
+    ) -> Result<Value, Failure> {
+        arguments.insert("user_id".to_owned(), caller.id.clone().into());
+        self.clients.of("cognition")?.call(tool, arguments, Repeatable::Always).await
+    }
+
+    async fn store(&self, caller: &Caller, received: &Received) -> Result<Stored, Failure> {
+        let mut input = Map::new();
+        input.insert("id".to_owned(), received.message_id.clone().into());
+        input.insert("content".to_owned(), received.content.clone().into());
+        input.insert("conversation_id".to_owned(), received.conversation_id.clone().into());
+        input.insert("timestamp".to_owned(), received.timestamp.clone().into());
+        input.insert("role".to_owned(), ROLE_USER.into());
+        input.insert("metadata".to_owned(), Value::Object(received.metadata.clone()));
+        if !caller.name.is_empty() {
+            input.insert("sender".to_owned(), caller.name.clone().into());
+        }
+        let mut arguments = Map::new();
+        arguments.insert("user_id".to_owned(), json!(caller.id));
+        arguments.insert("input_data".to_owned(), Value::Object(input));
+        // The id makes a repetition harmless: memory stores it once.
+        let reply =
+            self.clients.of("memory")?.call("store_input", arguments, Repeatable::Always).await?;
+        serde_json::from_value(reply).map_err(|error| {
+            Failure::new(Kind::BadReply, format!("memory did not confirm the input: {error}"))
+                .of_service("memory")
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! Memory: keeps every input, durably, and serves it back as tools, resources and live streams.
+
+pub mod intake;
+mod live;
+mod schema;
+pub mod store;
+mod table;
+pub mod writer;
+
+pub use table::host;
+
+use std::{path::Path, time::Duration};
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use serde_json::{Map, Value};
+
+use crate::{
+    backplane::{
+        clock,
+        config::{Data, Streams},
+        context,
+        database::{self, Database},
+        drain::Drain,
+        fanout::Bus,
+        metrics::Metrics,
+        vitals::House,
+    },
+    contract::item::{Item, Stored},
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
+};
+use store::{Filter, Page};
+use writer::{Write, Writer, Written};
+
+/// The schema, oldest first.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/memory/sqlite");
+/// Name of the database file in the data directory.
+pub const DATABASE_FILE: &str = "memory.db";
+/// Most items one answer holds.
+pub const PAGE_ITEMS_MAX: i64 = 1000;
+/// Items of a history when the reader names no limit.
+pub const PAGE_ITEMS_DEFAULT: i64 = 100;
+/// Time a write may wait when its caller sets no deadline.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The memory service of one process; every worker holds a clone.
+#[derive(Clone)]
+pub struct Memory {
+    writer: Writer,
+    reads: Database,
+    bus: Bus,
+    drain: Drain,
+    keep_alive: Duration,
+}
+
+/// What memory's live streams stand on.
+pub struct Live {
+    /// Where committed items are announced.
+    pub bus: Bus,
+    /// The signal to leave.
+    pub drain: Drain,
+}
+
+impl Memory {
+    /// Opens the store at `path`, brings its schema up, and starts the writer.
+    ///
+    /// # Errors
+    /// `database_error` naming what cannot be opened.
+    pub fn open(
+        path: &Path,
+        data: &Data,
+        streams: &Streams,
+        live: Live,
+        house: &House,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let mut connection = database::connect(path)?;
+        database::migrate(&mut connection, MIGRATIONS)?;
+        let writer = Writer::start(path.to_owned(), connection, live.bus.clone(), house, metrics);
+        let reads = Database::open(path, data.db_pool_size, data.db_pool_timeout, true, metrics)?;
+        Ok(Memory {
+            writer,
+            reads,
+            bus: live.bus,
+            drain: live.drain,
+            keep_alive: streams.keep_alive,
+        })
+    }
+
+    /// The reading side of the store, for health.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.reads
+    }
+
+    /// Commits what is queued and ends the writer.
+    pub async fn close(&self, patience: Duration) {
+        self.writer.close(patience).await;
+    }
+
+    /// Stores an input; answers once it is on disk.
+    ///
+    /// # Errors
+    /// `validation_error`, `permission_denied`, or why it could not be stored.
+    pub async fn store(
+        &self,
+        caller: &Principal,
+        user_id: &str,
+        input: Map<String, Value>,
+    ) -> Result<Stored, Failure> {
+        caller.must_act_for(user_id)?;
+        let item = intake::item(user_id, input, clock::now_micros())?;
+        let (user_id, item_id) = (item.user_id.clone(), item.id.clone());
+        let (status, seq) = match self.write(Write::Store(Box::new(item))).await? {
+            Written::Stored { seq } => ("stored", seq),
+            Written::Known { seq } => ("already_exists", seq),
+            Written::Changed(_) | Written::Removed(_) => {
+                return Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"));
+            }
+        };
+        Ok(Stored { status: status.to_owned(), user_id, item_id, seq })
+    }
+
+    /// Changes an item of `user_id`.
+    ///
+    /// # Errors
+    /// `resource_not_found` when the user has no such item; else as [`Memory::store`].
+    pub async fn update(
+        &self,
+        caller: &Principal,
+        user_id: &str,
+        id: &str,
+        changes: intake::Changes,
+    ) -> Result<Item, Failure> {
+        caller.must_act_for(user_id)?;
+        let (user_id, id) = (user_id.to_owned(), id.to_owned());
+        let change = Write::Update { user_id, id: id.clone(), changes: Box::new(changes) };
+        match self.write(change).await? {
+            Written::Changed(Some(item)) => Ok(*item),
+            Written::Changed(None) => Err(Failure::not_found("item", id)),
+            Written::Stored { .. } | Written::Known { .. } | Written::Removed(_) => {
+                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
+            }
+        }
+    }
+
+    /// Removes one item of `user_id`, or everything of them; says how many.
+    ///
+    /// # Errors
+    /// As [`Memory::store`].
+    pub async fn remove(
+        &self,
+        caller: &Principal,
+        user_id: &str,
+        id: Option<&str>,
+    ) -> Result<usize, Failure> {
+        caller.must_act_for(user_id)?;
+        let (user_id, id) = (user_id.to_owned(), id.map(str::to_owned));
+        match self.write(Write::Remove { user_id, id }).await? {
+            Written::Removed(count) => Ok(count),
+            Written::Stored { .. } | Written::Known { .. } | Written::Changed(_) => {
+                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
+            }
+        }
+    }
+
+    /// The item `id`, if it exists and is the caller's to read.
+    ///
+    /// # Errors
+    /// Why the store could not be read.
+    pub async fn find(
+        &self,
+        caller: &Principal,
+        owner: Option<&str>,
+        id: &str,
+    ) -> Result<Option<Item>, Failure> {
+        if let Some(owner) = owner {
+            caller.must_act_for(owner)?;
+        }
+        let owner = owner.or(caller.confined_to()).map(str::to_owned);
+        let id = id.to_owned();
+        self.reads
+            .run("select", "memory_items", move |connection| {
+                store::find(connection, owner.as_deref(), &id)
+            })
+            .await
+    }
+
+    /// One page of items.
+    ///
+    /// # Errors
+    /// Why the store could not be read.
+    pub async fn page(&self, filter: Filter, page: Page) -> Result<Vec<Item>, Failure> {
+        self.reads
+            .run("select", "memory_items", move |connection| store::page(connection, &filter, page))
+            .await
+    }
+
+    /// The newest sequence number; 0 while nothing was ever stored.
+    ///
+    /// # Errors
+    /// Why the store could not be read.
+    pub async fn head(&self) -> Result<i64, Failure> {
+        self.reads.run("select", "memory_items", store::head).await
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, Failure> {
+        self.writer.write(write, context::current_or(WRITE_PATIENCE).deadline).await
+    }
+}
+
+/// Items as values, for an answer.
+///
+/// # Errors
+/// `internal_error` when one cannot be written as JSON.
+pub fn values(items: &[Item]) -> Result<Vec<Value>, Failure> {
+    items.iter().map(value).collect()
+}
+
+/// One item as a value.
+///
+/// # Errors
+/// `internal_error` when it cannot be written as JSON.
+pub fn value(item: &Item) -> Result<Value, Failure> {
+    serde_json::to_value(item)
+        .map_err(|error| Failure::new(Kind::Internal, format!("item not written: {error}")))
+}

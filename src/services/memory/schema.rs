@@ -1,0 +1,19 @@
+//! The tables as diesel knows them; the migrations are the truth.
+
+diesel::table! {
+    memory_items (seq) {
+        seq -> BigInt,
+        id -> Text,
+        user_id -> Text,
+        sender_id -> Text,
+        conversation_id -> Nullable<Text>,
+        role -> Text,
+        sender -> Nullable<Text>,
+        caption -> Nullable<Text>,
+        content -> Text,
+        content_type -> Text,
+        timestamp -> Text,
+        metadata -> Text,
+        extra -> Text,
+    }
+}

@@ -1,0 +1,277 @@
+//! The items in SQLite: rows, queries and writes.
+
+use diesel::{connection::DefaultLoadingMode, prelude::*};
+use serde_json::{Map, Value};
+
+use crate::{
+    backplane::database::storage_failure, contract::item::Item, domain::failure::Failure,
+    services::memory::{intake::Changes, schema::memory_items},
+};
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = memory_items)]
+struct Row {
+    seq: i64,
+    id: String,
+    user_id: String,
+    sender_id: String,
+    conversation_id: Option<String>,
+    role: String,
+    sender: Option<String>,
+    caption: Option<String>,
+    content: String,
+    content_type: String,
+    timestamp: String,
+    metadata: String,
+    extra: String,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = memory_items)]
+struct NewRow<'a> {
+    id: &'a str,
+    user_id: &'a str,
+    sender_id: &'a str,
+    conversation_id: Option<&'a str>,
+    role: &'a str,
+    sender: Option<&'a str>,
+    caption: Option<&'a str>,
+    content: &'a str,
+    content_type: &'a str,
+    timestamp: &'a str,
+    metadata: String,
+    extra: String,
+}
+
+impl From<Row> for Item {
+    fn from(row: Row) -> Self {
+        Item {
+            seq: row.seq,
+            id: row.id,
+            user_id: row.user_id,
+            sender_id: row.sender_id,
+            conversation_id: row.conversation_id,
+            role: row.role,
+            sender: row.sender,
+            caption: row.caption,
+            content: row.content,
+            content_type: row.content_type,
+            timestamp: row.timestamp,
+            metadata: read_map(&row.metadata),
+            extra: read_map(&row.extra),
+        }
+    }
+}
+
+fn read_map(text: &str) -> Map<String, Value> {
+    match serde_json::from_str(text) {
+        Ok(map) => map,
+        Err(error) => {
+            log::error!("stored JSON cannot be read cause={error}");
+            Map::new()
+        }
+    }
+}
+
+fn write_map(map: &Map<String, Value>) -> String {
+    Value::Object(map.clone()).to_string()
+}
+
+/// Text one page holds at most, in bytes, beyond its first item: an answer stays below what
+/// clients take, however large the items are.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Which items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those of this user.
+    pub user_id: Option<String>,
+    /// Only those of this conversation.
+    pub conversation_id: Option<String>,
+}
+
+/// Which of them, and in which order. The number is how many at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The newest, newest first.
+    Newest(i64),
+    /// Those after a sequence number, in store order.
+    After(i64, i64),
+    /// Those before a sequence number, newest first.
+    Before(i64, i64),
+}
+
+/// One page of items, cut short where their text passes [`PAGE_BYTES_MAX`]; at least one item
+/// if there is any.
+///
+/// # Errors
+/// `database_error`.
+pub fn page(
+    connection: &mut SqliteConnection,
+    filter: &Filter,
+    page: Page,
+) -> Result<Vec<Item>, Failure> {
+    use memory_items::dsl;
+    let mut query = dsl::memory_items.select(Row::as_select()).into_boxed();
+    if let Some(user_id) = &filter.user_id {
+        query = query.filter(dsl::user_id.eq(user_id));
+    }
+    if let Some(conversation_id) = &filter.conversation_id {
+        query = query.filter(dsl::conversation_id.eq(conversation_id));
+    }
+    query = match page {
+        Page::Newest(limit) => query.order(dsl::seq.desc()).limit(limit),
+        Page::After(seq, limit) => {
+            query.filter(dsl::seq.gt(seq)).order(dsl::seq.asc()).limit(limit)
+        }
+        Page::Before(seq, limit) => {
+            query.filter(dsl::seq.lt(seq)).order(dsl::seq.desc()).limit(limit)
+        }
+    };
+    // Row by row, so that no more than one row too many is ever held.
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    for row in query.load_iter::<Row, DefaultLoadingMode>(connection).map_err(failed)? {
+        let item = Item::from(row.map_err(failed)?);
+        bytes += item.content.len() + item.caption.as_deref().map_or(0, str::len);
+        if bytes > PAGE_BYTES_MAX && !items.is_empty() {
+            break;
+        }
+        items.push(item);
+    }
+    Ok(items)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of the error")]
+fn failed(error: diesel::result::Error) -> Failure {
+    storage_failure(&error)
+}
+
+/// The item `id` of `owner`; without an owner the oldest of that id.
+///
+/// # Errors
+/// `database_error`.
+pub fn find(
+    connection: &mut SqliteConnection,
+    owner: Option<&str>,
+    id: &str,
+) -> Result<Option<Item>, Failure> {
+    use memory_items::dsl;
+    let mut query = dsl::memory_items.select(Row::as_select()).filter(dsl::id.eq(id)).into_boxed();
+    if let Some(owner) = owner {
+        query = query.filter(dsl::user_id.eq(owner));
+    }
+    let row: Option<Row> = query
+        .order(dsl::seq.asc())
+        .first(connection)
+        .optional()
+        .map_err(|error| storage_failure(&error))?;
+    Ok(row.map(Item::from))
+}
+
+/// The newest sequence number ever given out; 0 before the first.
+///
+/// # Errors
+/// `database_error`.
+pub fn head(connection: &mut SqliteConnection) -> Result<i64, Failure> {
+    // Not max(seq): the newest item may have been deleted, and its number is not used again.
+    diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
+        "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0)",
+    ))
+    .get_result(connection)
+    .map_err(|error| storage_failure(&error))
+}
+
+/// Whether an item was stored now, and its sequence number.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub fn insert(connection: &mut SqliteConnection, item: &Item) -> QueryResult<(bool, i64)> {
+    use memory_items::dsl;
+    let row = NewRow {
+        id: &item.id,
+        user_id: &item.user_id,
+        sender_id: &item.sender_id,
+        conversation_id: item.conversation_id.as_deref(),
+        role: &item.role,
+        sender: item.sender.as_deref(),
+        caption: item.caption.as_deref(),
+        content: &item.content,
+        content_type: &item.content_type,
+        timestamp: &item.timestamp,
+        metadata: write_map(&item.metadata),
+        extra: write_map(&item.extra),
+    };
+    let inserted: Option<i64> = diesel::insert_into(dsl::memory_items)
+        .values(&row)
+        .on_conflict((dsl::user_id, dsl::id))
+        .do_nothing()
+        .returning(dsl::seq)
+        .get_result(connection)
+        .optional()?;
+    if let Some(seq) = inserted {
+        return Ok((true, seq));
+    }
+    let known = dsl::memory_items
+        .select(dsl::seq)
+        .filter(dsl::user_id.eq(&item.user_id))
+        .filter(dsl::id.eq(&item.id))
+        .first(connection)?;
+    Ok((false, known))
+}
+
+/// Changes an item of a user; `None` when there is none.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub fn update(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    id: &str,
+    changes: &Changes,
+) -> QueryResult<Option<Item>> {
+    use memory_items::dsl;
+    let row: Option<Row> = dsl::memory_items
+        .select(Row::as_select())
+        .filter(dsl::user_id.eq(user_id))
+        .filter(dsl::id.eq(id))
+        .first(connection)
+        .optional()?;
+    let Some(mut item) = row.map(Item::from) else { return Ok(None) };
+    if let Some(content) = &changes.content {
+        item.content.clone_from(content);
+    }
+    if let Some(content_type) = &changes.content_type {
+        item.content_type.clone_from(content_type);
+    }
+    if changes.conversation_id.is_some() {
+        item.conversation_id.clone_from(&changes.conversation_id);
+    }
+    item.metadata.extend(changes.metadata.clone());
+    diesel::update(dsl::memory_items.filter(dsl::seq.eq(item.seq)))
+        .set((
+            dsl::content.eq(&item.content),
+            dsl::content_type.eq(&item.content_type),
+            dsl::conversation_id.eq(&item.conversation_id),
+            dsl::metadata.eq(write_map(&item.metadata)),
+        ))
+        .execute(connection)?;
+    Ok(Some(item))
+}
+
+/// Removes one item of a user, or all of them; says how many.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub fn remove(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    id: Option<&str>,
+) -> QueryResult<usize> {
+    use memory_items::dsl;
+    let theirs = dsl::memory_items.filter(dsl::user_id.eq(user_id));
+    match id {
+        Some(id) => diesel::delete(theirs.filter(dsl::id.eq(id))).execute(connection),
+        None => diesel::delete(theirs).execute(connection),
+    }
+}

@@ -1,0 +1,404 @@
+//! Memory's tools and resources, both families of names.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    backplane::{
+        clock,
+        host::{Asked, Content, Host, integer},
+    },
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
+    services::memory::{
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, intake,
+        store::{Filter, Page},
+        value, values,
+    },
+};
+
+/// Memory's table.
+#[must_use]
+pub fn host(memory: &Memory) -> Host {
+    resources(tools(Host::new(), memory), memory)
+}
+
+/// One row of the table: a tool whose work is a method below.
+macro_rules! tool {
+    ($host:expr, $memory:expr, $name:literal, $about:literal, $arguments:expr, $work:path) => {{
+        let memory = $memory.clone();
+        $host.tool($name, $about, $arguments, move |caller, arguments| {
+            let memory = memory.clone();
+            Box::pin(async move { $work(&memory, caller, arguments).await })
+        })
+    }};
+}
+
+/// One row of the table: a resource whose work is a method below.
+macro_rules! resource {
+    ($host:expr, $memory:expr, $template:literal, $about:literal, $work:path) => {{
+        let memory = $memory.clone();
+        $host.resource($template, $about, move |caller, asked| {
+            let memory = memory.clone();
+            Box::pin(async move { $work(&memory, caller, asked).await })
+        })
+    }};
+}
+
+fn tools(host: Host, memory: &Memory) -> Host {
+    let of_item = &["user_id", "item_id", "message_id"];
+    let host = tool!(
+        host,
+        memory,
+        "store_input",
+        "Stores an input durably; the same id twice stores once.",
+        &["user_id", "input_data", "data"],
+        store_input
+    );
+    let host = tool!(
+        host,
+        memory,
+        "update_message",
+        "Changes the text or merges into the metadata of one of the user's messages.",
+        &["user_id", "message_id", "updates"],
+        update_message
+    );
+    let host = tool!(
+        host,
+        memory,
+        "update_item",
+        "Changes one of the user's items and answers it whole.",
+        &["user_id", "item_id", "data"],
+        update_item
+    );
+    let host = tool!(
+        host,
+        memory,
+        "delete_message",
+        "Removes one of the user's messages.",
+        of_item,
+        delete_message
+    );
+    let host = tool!(
+        host,
+        memory,
+        "delete_item",
+        "Removes one of the user's items.",
+        of_item,
+        delete_item
+    );
+    let host = tool!(
+        host,
+        memory,
+        "get_message",
+        "Answers a message by its id, or null.",
+        of_item,
+        get_message
+    );
+    let host = tool!(host, memory, "get_item", "Answers an item by its id.", of_item, get_item);
+    tool!(
+        host,
+        memory,
+        "forget_user",
+        "Removes everything of a user and says how much.",
+        &["user_id"],
+        forget_user
+    )
+}
+
+#[expect(clippy::too_many_lines, reason = "one table, one row each")]
+fn resources(host: Host, memory: &Memory) -> Host {
+    let host = resource!(
+        host,
+        memory,
+        "history/{user_id}",
+        "What a user said, newest first; after=SEQ reads forward, before=SEQ backward.",
+        history
+    );
+    let host = resource!(
+        host,
+        memory,
+        "history/{user_id}/stream",
+        "What a user says from now on, or from after=SEQ on.",
+        history_live
+    );
+    let host = resource!(
+        host,
+        memory,
+        "history/{user_id}/limit/{n}",
+        "The newest n items of a user.",
+        history
+    );
+    let host = resource!(
+        host,
+        memory,
+        "history/{user_id}/conversation/{conversation_id}",
+        "What a user said in one conversation.",
+        history
+    );
+    let host = resource!(
+        host,
+        memory,
+        "history/{user_id}/conversation/{conversation_id}/stream",
+        "What a user says in one conversation from now on.",
+        history_live
+    );
+    let host = resource!(
+        host,
+        memory,
+        "conversation/{conversation_id}",
+        "A conversation, newest first, as far as the caller may see it.",
+        history
+    );
+    let host = resource!(
+        host,
+        memory,
+        "conversation/{conversation_id}/stream",
+        "A conversation from now on, as far as the caller may see it.",
+        history_live
+    );
+    let host = resource!(
+        host,
+        memory,
+        "conversation/{conversation_id}/user/{user_id}",
+        "What one user said in a conversation.",
+        history
+    );
+    let host = resource!(host, memory, "message/{item_id}", "One message by its id.", one_item);
+    let host = resource!(host, memory, "item/{item_id}", "One item by its id.", one_item);
+    let host = resource!(
+        host,
+        memory,
+        "item/{item_id}/{user_id}",
+        "One item of a user by its id.",
+        one_item
+    );
+    resource!(
+        host,
+        memory,
+        "log/stream",
+        "Everything that is stored, for services that follow the log.",
+        history_live
+    )
+}
+
+#[derive(Deserialize)]
+struct OfItem {
+    user_id: Option<String>,
+    #[serde(alias = "message_id")]
+    item_id: Option<String>,
+}
+
+/// Reads a tool's arguments into their type.
+fn read<T: serde::de::DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Failure> {
+    serde_json::from_value(Value::Object(arguments))
+        .map_err(|error| Failure::new(Kind::Validation, format!("arguments: {error}")))
+}
+
+/// The user meant: the one named, else the caller's own.
+fn user_meant(caller: &Principal, named: Option<String>) -> Option<String> {
+    named.or_else(|| caller.confined_to().map(str::to_owned)).filter(|user| !user.is_empty())
+}
+
+fn required(value: Option<String>, name: &str) -> Result<String, Failure> {
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| Failure::invalid_field(name, "field required", "missing"))
+}
+
+async fn store_input(
+    memory: &Memory,
+    caller: Principal,
+    mut arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let named = arguments.remove("user_id").unwrap_or_default();
+    let named = if named.is_null() { None } else { Some(named) };
+    let named = match named {
+        Some(Value::String(user)) => Some(user),
+        Some(_) => return Err(Failure::invalid_field("user_id", "must be a string", "type_error")),
+        None => None,
+    };
+    let shown = named.clone().unwrap_or_default();
+    // Two mistakes are answered as the first clients expect them: 200 with an error text.
+    let refused = |error: &str| Ok(json!({"status": "error", "user_id": shown, "error": error}));
+    let Some(user_id) = user_meant(&caller, named) else {
+        return refused("User ID is required");
+    };
+    let input = arguments.remove("input_data").or_else(|| arguments.remove("data"));
+    let input = match input {
+        Some(Value::Object(input)) if !input.is_empty() => input,
+        Some(Value::Object(_) | Value::Null) | None => return refused("Input data is required"),
+        Some(_) => {
+            return Err(Failure::invalid_field("input_data", "must be an object", "type_error"));
+        }
+    };
+    let stored = memory.store(&caller, &user_id, input).await?;
+    serde_json::to_value(stored)
+        .map_err(|error| Failure::new(Kind::Internal, format!("answer not written: {error}")))
+}
+
+#[derive(Deserialize)]
+struct UpdateOf {
+    user_id: Option<String>,
+    #[serde(alias = "message_id")]
+    item_id: Option<String>,
+    #[serde(alias = "data")]
+    updates: Option<Map<String, Value>>,
+}
+
+async fn update_message(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let update: UpdateOf = read(arguments)?;
+    let user_id = required(user_meant(&caller, update.user_id), "user_id")?;
+    let id = required(update.item_id, "message_id")?;
+    let updates = update.updates.unwrap_or_default();
+    let changes = intake::changes(updates, false, clock::now_micros())?;
+    let item = memory.update(&caller, &user_id, &id, changes).await?;
+    Ok(json!({"status": "updated", "user_id": user_id, "message_id": item.id}))
+}
+
+async fn update_item(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let update: UpdateOf = read(arguments)?;
+    let user_id = required(user_meant(&caller, update.user_id), "user_id")?;
+    let id = required(update.item_id, "item_id")?;
+    let updates = update.updates.unwrap_or_default();
+    let changes = intake::changes(updates, true, clock::now_micros())?;
+    value(&memory.update(&caller, &user_id, &id, changes).await?)
+}
+
+async fn remove_item(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<(String, String), Failure> {
+    let of: OfItem = read(arguments)?;
+    let user_id = required(user_meant(&caller, of.user_id), "user_id")?;
+    let id = required(of.item_id, "item_id")?;
+    match memory.remove(&caller, &user_id, Some(&id)).await? {
+        0 => Err(Failure::not_found("item", id)),
+        _ => Ok((user_id, id)),
+    }
+}
+
+async fn delete_message(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let (user_id, id) = remove_item(memory, caller, arguments).await?;
+    Ok(json!({"status": "deleted", "user_id": user_id, "message_id": id}))
+}
+
+async fn delete_item(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let (user_id, id) = remove_item(memory, caller, arguments).await?;
+    Ok(json!({"status": "deleted", "user_id": user_id, "item_id": id}))
+}
+
+async fn get_message(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let of: OfItem = read(arguments)?;
+    let id = required(of.item_id, "message_id")?;
+    let found = memory.find(&caller, of.user_id.as_deref(), &id).await?;
+    found.as_ref().map_or(Ok(Value::Null), value)
+}
+
+async fn get_item(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let of: OfItem = read(arguments)?;
+    let id = required(of.item_id, "item_id")?;
+    match memory.find(&caller, of.user_id.as_deref(), &id).await? {
+        Some(item) => value(&item),
+        None => Err(Failure::not_found("item", id)),
+    }
+}
+
+async fn forget_user(
+    memory: &Memory,
+    caller: Principal,
+    arguments: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let of: OfItem = read(arguments)?;
+    let user_id = required(user_meant(&caller, of.user_id), "user_id")?;
+    let deleted = memory.remove(&caller, &user_id, None).await?;
+    Ok(json!({"status": "forgotten", "user_id": user_id, "deleted": deleted}))
+}
+
+/// Whose items, and of which conversation, a path and its caller mean.
+fn filter(caller: &Principal, asked: &Asked) -> Result<Filter, Failure> {
+    let named = asked.vars.get("user_id").cloned();
+    if let Some(user_id) = &named {
+        caller.must_act_for(user_id)?;
+    }
+    Ok(Filter {
+        user_id: named.or_else(|| caller.confined_to().map(str::to_owned)),
+        conversation_id: asked.vars.get("conversation_id").cloned(),
+    })
+}
+
+/// The page a path and its query mean.
+fn page(asked: &Asked) -> Result<Page, Failure> {
+    let limit = match asked.vars.get("n") {
+        Some(n) => Some(integer("limit", n)?),
+        None => asked.integer("limit")?,
+    };
+    let limit = limit.unwrap_or(PAGE_ITEMS_DEFAULT);
+    if limit < 1 {
+        return Err(Failure::new(Kind::InvalidParameter, "limit must be at least 1"));
+    }
+    let limit = limit.min(PAGE_ITEMS_MAX);
+    match (asked.integer("after")?, asked.integer("before")?) {
+        (Some(_), Some(_)) => {
+            Err(Failure::new(Kind::InvalidParameter, "give after or before, not both"))
+        }
+        (Some(seq), None) => Ok(Page::After(seq, limit)),
+        (None, Some(seq)) => Ok(Page::Before(seq, limit)),
+        (None, None) => Ok(Page::Newest(limit)),
+    }
+}
+
+async fn history(memory: &Memory, caller: Principal, asked: Asked) -> Result<Content, Failure> {
+    let filter = filter(&caller, &asked)?;
+    let items = memory.page(filter, page(&asked)?).await?;
+    Ok(Content::Items(values(&items)?))
+}
+
+async fn history_live(
+    memory: &Memory,
+    caller: Principal,
+    asked: Asked,
+) -> Result<Content, Failure> {
+    let filter = filter(&caller, &asked)?;
+    let after = match asked.integer("after")? {
+        Some(seq) => Some(seq),
+        None => asked.last_event_id,
+    };
+    Ok(Content::Live(memory.follow(filter, after).await?))
+}
+
+async fn one_item(memory: &Memory, caller: Principal, asked: Asked) -> Result<Content, Failure> {
+    let id = asked.var("item_id").to_owned();
+    let owner = asked.vars.get("user_id").map(String::as_str);
+    match memory.find(&caller, owner, &id).await? {
+        Some(item) => Ok(Content::Items(vec![value(&item)?])),
+        None => Err(Failure::not_found("item", id)),
+    }
+}

@@ -1,0 +1,343 @@
+//! The one writer: commits what has gathered in groups, and answers after the commit.
+//!
+//! A thread of its own, because SQLite has one writer and an fsync takes milliseconds: while one
+//! commit is on its way to the disk, the next group gathers. 64 callers share one fsync.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use diesel::{SqliteConnection, connection::SimpleConnection as _};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    backplane::{
+        database::{self, storage_failure},
+        fanout::{Broadcast, Bus},
+        keeper::{RESTART_WINDOW, RESTARTS_MAX, panic_text},
+        metrics::Metrics,
+        vitals::{House, Vitals},
+    },
+    contract::item::Item,
+    domain::{
+        budget::RestartBudget,
+        failure::{Failure, Kind},
+        sse,
+    },
+    services::memory::{intake::Changes, store},
+};
+
+/// Writes that wait for the writer; more are refused.
+pub const WRITES_WAITING_MAX: usize = 8192;
+/// Writes one commit carries at most.
+pub const WRITES_PER_COMMIT_MAX: usize = 1024;
+
+/// What may be written.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A new item; known ids change nothing.
+    Store(Box<Item>),
+    /// Changes to an item.
+    Update {
+        /// Whose.
+        user_id: String,
+        /// Which.
+        id: String,
+        /// What changes.
+        changes: Box<Changes>,
+    },
+    /// Removes one item, or all of a user.
+    Remove {
+        /// Whose.
+        user_id: String,
+        /// Which; `None` is all.
+        id: Option<String>,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// Stored now.
+    Stored {
+        /// Its place in the log.
+        seq: i64,
+    },
+    /// Stored before.
+    Known {
+        /// Its place in the log.
+        seq: i64,
+    },
+    /// The item after the change; `None` when there is none.
+    Changed(Option<Box<Item>>),
+    /// How many were removed.
+    Removed(usize),
+}
+
+enum Job {
+    Write { write: Write, deadline: Instant, reply: oneshot::Sender<Result<Written, Failure>> },
+    Close(oneshot::Sender<()>),
+}
+
+type Waiting = (Write, oneshot::Sender<Result<Written, Failure>>);
+
+/// The way to the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Job>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// Starts the writer's thread with a connection to `path`; committed items go to `bus`.
+    pub fn start(
+        path: PathBuf,
+        connection: SqliteConnection,
+        bus: Bus,
+        house: &House,
+        metrics: &Metrics,
+    ) -> Writer {
+        let (queue, jobs) = mpsc::channel(WRITES_WAITING_MAX);
+        let vitals = house.enter("writer (thread)", None);
+        let thread = Thread {
+            path,
+            connection: Some(connection),
+            jobs,
+            bus,
+            metrics: metrics.clone(),
+            house: house.clone(),
+            vitals: Arc::clone(&vitals),
+        };
+        let spawned =
+            std::thread::Builder::new().name("writer".to_owned()).spawn(move || thread.run());
+        if let Err(error) = spawned {
+            house.give_up(&vitals, &format!("thread not started: {error}"));
+        }
+        Writer { queue, metrics: metrics.clone() }
+    }
+
+    /// Writes, and answers once it is on disk. What is not begun by `deadline` is not written.
+    ///
+    /// # Errors
+    /// `overloaded` when too many writes wait, `timeout`, `database_error`.
+    pub async fn write(&self, write: Write, deadline: Instant) -> Result<Written, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        self.metrics.queue_depth("writer", waiting);
+        self.queue.try_send(Job::Write { write, deadline, reply }).map_err(|refused| {
+            let text = match refused {
+                mpsc::error::TrySendError::Full(_) => "too many writes wait",
+                mpsc::error::TrySendError::Closed(_) => "the writer has ended",
+            };
+            Failure::new(Kind::Overloaded, text).retry_after(Duration::from_secs(1))
+        })?;
+        // No time-out of its own: the writer answers late jobs itself, and an answer that is on
+        // its way to the disk is worth waiting for; the caller's deadline bounds it above.
+        match answer.await {
+            Ok(result) => result,
+            Err(_dropped) => Err(Failure::new(Kind::Storage, "the writer fell during this write")
+                .retry_after(Duration::from_secs(1))),
+        }
+    }
+
+    /// Commits what is queued, then ends the thread.
+    pub async fn close(&self, patience: Duration) {
+        let (done, closed) = oneshot::channel();
+        let closing = async {
+            if self.queue.send(Job::Close(done)).await.is_ok() && closed.await.is_err() {
+                log::error!("the writer ended without its last checkpoint");
+            }
+        };
+        if tokio::time::timeout(patience, closing).await.is_err() {
+            log::error!("the writer did not end within {} s", patience.as_secs());
+        }
+    }
+}
+
+struct Thread {
+    path: PathBuf,
+    connection: Option<SqliteConnection>,
+    jobs: mpsc::Receiver<Job>,
+    bus: Bus,
+    metrics: Metrics,
+    house: House,
+    vitals: Arc<Vitals>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut budget = RestartBudget::new(RESTARTS_MAX, RESTART_WINDOW);
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            let cause = format!("panicked: {}", panic_text(panic.as_ref()));
+            self.connection = None;
+            if budget.take(Instant::now()).is_none() {
+                self.house.give_up(&self.vitals, &cause);
+                return;
+            }
+            self.vitals.fell(cause);
+            self.vitals.restarted();
+        }
+    }
+
+    /// Works until told to close, or until nobody is left to write.
+    fn work(&mut self) {
+        while let Some(first) = self.jobs.blocking_recv() {
+            let (batch, close) = self.gather(first);
+            self.commit(batch);
+            if let Some(done) = close {
+                self.checkpoint();
+                if done.send(()).is_err() {
+                    log::debug!("nobody waited for the writer's end");
+                }
+                return;
+            }
+        }
+        self.checkpoint();
+    }
+
+    /// What has gathered, without what is too late.
+    fn gather(&mut self, first: Job) -> (Vec<Waiting>, Option<oneshot::Sender<()>>) {
+        let now = Instant::now();
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Close(done) => return (batch, Some(done)),
+                Job::Write { write, deadline, reply } if deadline > now => {
+                    if !reply.is_closed() {
+                        batch.push((write, reply));
+                    }
+                }
+                Job::Write { reply, .. } => answer(
+                    reply,
+                    Err(Failure::new(Kind::Timeout, "the deadline passed before the write began")),
+                ),
+            }
+            let more = batch.len() < WRITES_PER_COMMIT_MAX;
+            next = if more { self.jobs.try_recv().ok() } else { None };
+        }
+        (batch, None)
+    }
+
+    /// Commits a batch as one transaction; if that fails, each write alone, so that one bad write
+    /// does not take the others with it.
+    fn commit(&mut self, batch: Vec<Waiting>) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.transact(&batch) {
+            Ok(results) => {
+                self.announce(&batch, &results);
+                for ((_, reply), result) in batch.into_iter().zip(results) {
+                    answer(reply, Ok(result));
+                }
+            }
+            Err(failure) if batch.len() == 1 => {
+                for (_, reply) in batch {
+                    answer(reply, Err(failure.clone()));
+                }
+            }
+            Err(_) => {
+                for waiting in batch {
+                    self.commit(vec![waiting]);
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, batch: &[Waiting]) -> Result<Vec<Written>, Failure> {
+        let begun = Instant::now();
+        let connection = reopened(&mut self.connection, &self.path)?;
+        let result = connection.immediate_transaction(|connection| {
+            batch.iter().map(|(write, _)| apply(connection, write)).collect::<Result<Vec<_>, _>>()
+        });
+        self.metrics.db_operation("commit", "memory_items", begun.elapsed());
+        self.metrics.committed(batch.len());
+        result.map_err(|error| {
+            // After a failed commit the connection's state is not to be trusted.
+            self.connection = None;
+            storage_failure(&error).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    fn announce(&self, batch: &[Waiting], results: &[Written]) {
+        let events: Vec<Broadcast> = batch
+            .iter()
+            .zip(results)
+            .filter_map(|((write, _), written)| match (write, written) {
+                (Write::Store(item), Written::Stored { seq }) => broadcast(item, *seq),
+                _ => None,
+            })
+            .collect();
+        if !events.is_empty() {
+            self.bus.publish(events);
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if let Err(error) = connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)") {
+            log::warn!("last checkpoint failed cause={error}");
+        }
+    }
+}
+
+fn reopened<'a>(
+    connection: &'a mut Option<SqliteConnection>,
+    path: &Path,
+) -> Result<&'a mut SqliteConnection, Failure> {
+    if connection.is_none() {
+        *connection = Some(database::connect(path).map_err(|failure| {
+            log::error!("the store cannot be opened cause={failure}");
+            Failure::new(Kind::Storage, "the store cannot be opened")
+                .retry_after(Duration::from_secs(1))
+        })?);
+    }
+    connection.as_mut().ok_or_else(|| Failure::new(Kind::Storage, "the store is not open"))
+}
+
+fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResult<Written> {
+    Ok(match write {
+        Write::Store(item) => match store::insert(connection, item)? {
+            (true, seq) => Written::Stored { seq },
+            (false, seq) => Written::Known { seq },
+        },
+        Write::Update { user_id, id, changes } => {
+            Written::Changed(store::update(connection, user_id, id, changes)?.map(Box::new))
+        }
+        Write::Remove { user_id, id } => {
+            Written::Removed(store::remove(connection, user_id, id.as_deref())?)
+        }
+    })
+}
+
+/// The item as the event its followers get.
+fn broadcast(item: &Item, seq: i64) -> Option<Broadcast> {
+    let item = Item { seq, ..item.clone() };
+    match serde_json::to_string(&item) {
+        Ok(json) => Some(Broadcast {
+            user: item.user_id.as_str().into(),
+            conversation: item.conversation_id.as_deref().map(Into::into),
+            seq,
+            kind: "item",
+            faces: vec![Bytes::from(sse::render(Some(seq), &json))],
+        }),
+        Err(error) => {
+            log::error!("item not announced seq={seq} cause={error}");
+            None
+        }
+    }
+}
+
+fn answer(reply: oneshot::Sender<Result<Written, Failure>>, result: Result<Written, Failure>) {
+    if reply.send(result).is_err() {
+        log::debug!("a writer's answer found nobody waiting");
+    }
+}
