@@ -58,7 +58,7 @@ pub struct Http {
     pub request_timeout: Duration,
     /// Time an idle connection is kept (seconds); keep it above the clients' own.
     #[arg(long, env = "HTTP_KEEP_ALIVE", default_value = "75", value_parser = duration)]
-    pub keep_alive: Duration,
+    pub http_keep_alive: Duration,
     /// Origins browsers may call from: a comma list, or * (list).
     #[arg(long, env = "ALLOW_ORIGINS", default_value = "*")]
     pub allow_origins: String,
@@ -330,7 +330,7 @@ pub struct Streams {
     pub heartbeat_interval: Duration,
     /// Time without traffic after which a comment keeps a stream open (seconds).
     #[arg(long, env = "STREAM_KEEP_ALIVE", default_value = "15", value_parser = duration)]
-    pub keep_alive: Duration,
+    pub stream_keep_alive: Duration,
     /// Events that wait for a slow reader before it is dropped (count).
     #[arg(long, env = "EVENTS_PER_SUBSCRIBER_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub events_per_subscriber_max: u16,

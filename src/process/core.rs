@@ -130,6 +130,6 @@ fn maker(
         api_key: api_key.clone(),
         drain: drain.clone(),
         heartbeat: streams.heartbeat_interval,
-        keep_alive: streams.keep_alive,
+        keep_alive: streams.stream_keep_alive,
     }
 }

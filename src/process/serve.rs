@@ -184,7 +184,7 @@ impl Ground {
         let server = HttpServer::new(factory)
             .workers(usize::from(http.workers))
             .max_connections(http.max_connections)
-            .keep_alive(http.keep_alive)
+            .keep_alive(http.http_keep_alive)
             .h1_allow_half_closed(false)
             .shutdown_timeout(http.shutdown_grace.as_secs())
             .disable_signals()

@@ -85,7 +85,7 @@ impl Memory {
             reads,
             bus: live.bus,
             drain: live.drain,
-            keep_alive: streams.keep_alive,
+            keep_alive: streams.stream_keep_alive,
         })
     }
 
