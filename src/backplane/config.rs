@@ -75,7 +75,7 @@ pub struct Logs {
     #[arg(long, env = "LOG_FORMAT", default_value = "human")]
     pub log_format: logging::Format,
     /// Which lines: a level, or the filter syntax of `env_logger` (text).
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn")]
     pub log: String,
 }
 

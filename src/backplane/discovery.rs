@@ -585,18 +585,19 @@ pub fn base_url(text: &str) -> Result<String, Failure> {
     Ok(trimmed.to_owned())
 }
 
-/// The services named in the environment and the YAML file, in that order.
+/// The services named in the environment and the YAML file, in that order; of memory and cognition
+/// those that are `needed`.
 ///
 /// # Errors
 /// A sentence naming the variable that is wrong.
-pub fn configured(services: &Services, own: &str) -> Result<Vec<Register>, String> {
+pub fn configured(services: &Services, needed: &[&str]) -> Result<Vec<Register>, String> {
     let mut found: Vec<Register> = Vec::new();
     let named = [
         ("memory", "MEMORY_SERVICE_URL", &services.memory_service_url),
         ("cognition", "COGNITION_SERVICE_URL", &services.cognition_service_url),
     ];
     for (service, variable, urls) in named {
-        if service != own {
+        if needed.contains(&service) {
             found.push(split_urls(service, variable, urls, Source::Environment)?);
         }
     }

@@ -50,8 +50,14 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
-    let ground =
-        Ground::lay("cognition", &settings.identity, &settings.calls, &settings.services).await?;
+    let ground = Ground::lay(
+        "cognition",
+        &["memory"],
+        &settings.identity,
+        &settings.calls,
+        &settings.services,
+    )
+    .await?;
     let reporter = Reporter {
         service: "cognition",
         title: "Cognition Service",

@@ -135,9 +135,8 @@ fn serve<F: Future<Output = Result<(), Exit>>>(
     role: impl FnOnce(std::net::TcpListener) -> F,
 ) -> Result<(), Exit> {
     let listener = bind(&http, default_port)?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Exit::Failed(format!("no address: {error}")))?;
+    let address =
+        listener.local_addr().map_err(|error| Exit::Failed(format!("no address: {error}")))?;
     cli::announce(&format!("cortex {name} {}http://{address}", up::LISTENING));
     block_on(role(listener))
 }

@@ -72,8 +72,14 @@ pub async fn run(
             settings.http.host
         )));
     }
-    let ground =
-        Ground::lay("core", &settings.identity, &settings.calls, &settings.services).await?;
+    let ground = Ground::lay(
+        "core",
+        &["memory", "cognition"],
+        &settings.identity,
+        &settings.calls,
+        &settings.services,
+    )
+    .await?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
     let database = conversation::open(&path, &settings.data, &ground.metrics)?;
     if settings.dev_user {

@@ -62,9 +62,9 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
-    // Memory asks nobody; it knows its peers only to show them.
+    // Memory asks nobody: it needs no other service.
     let ground =
-        Ground::lay("memory", &settings.identity, &settings.calls, &settings.services).await?;
+        Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
     let streams = &settings.streams;
     let bus = BusActor::start(

@@ -102,18 +102,19 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts the common actors of `role` on this arbiter.
+    /// Starts the common actors of `role`, which needs the services `needed`, on this arbiter.
     ///
     /// # Errors
     /// [`Exit::Setting`] for a wrong secret or service.
     pub async fn lay(
         role: &'static str,
+        needed: &[&str],
         identity: &Identity,
         calls: &Calls,
         services: &Services,
     ) -> Result<Self, Exit> {
         let tokens = Tokens::new(&identity.secret().map_err(Exit::Setting)?);
-        let configured = discovery::configured(services, role).map_err(Exit::Setting)?;
+        let configured = discovery::configured(services, needed).map_err(Exit::Setting)?;
         let house = House::new();
         let metrics = Metrics::new(role);
         let (trigger, drain) = drain::pair();

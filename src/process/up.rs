@@ -14,7 +14,7 @@ use std::{
 use clap::Args;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::{oneshot, watch},
     time::Instant,
 };
@@ -116,7 +116,10 @@ async fn start_all(
     secret_path: &Path,
     kept: &mut Vec<Kept>,
 ) -> Result<Option<Welcome>, Exit> {
+    let program = std::env::current_exe()
+        .map_err(|error| Exit::Failed(format!("this program cannot be found: {error}")))?;
     let plan = |name, port| Plan {
+        program: program.clone(),
         name,
         port,
         data_dir: settings.data_dir.clone(),
@@ -177,6 +180,8 @@ fn check_free(flag: &str, port: u16) -> Result<(), Exit> {
 
 /// How to start a child.
 struct Plan {
+    /// This program, found once: the file may be replaced while it runs.
+    program: PathBuf,
     name: &'static str,
     port: u16,
     data_dir: PathBuf,
@@ -186,8 +191,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn spawn(&self, port: u16) -> io::Result<Child> {
-        let mut command = Command::new(std::env::current_exe()?);
+    fn spawn(&self, port: u16) -> io::Result<Running> {
+        let mut command = Command::new(&self.program);
         command
             .arg(self.name)
             .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--stop-with-parent"])
@@ -205,17 +210,27 @@ impl Plan {
         if self.name != "cognition" {
             command.arg("--data-dir").arg(&self.data_dir);
         }
-        command.spawn()
+        let mut child = command.spawn()?;
+        // Held apart from the child: waiting for a child closes the input it holds.
+        let input = child.stdin.take();
+        Ok(Running { child, input })
     }
+}
+
+/// A child and the input whose end tells it to leave.
+struct Running {
+    child: Child,
+    input: Option<ChildStdin>,
 }
 
 /// Starts a child, waits until it listens, and keeps it running from then on.
 async fn keep(plan: Plan) -> Result<Kept, Exit> {
     let name = plan.name;
     let failed = |why: String| Exit::Failed(format!("{name} did not start: {why}"));
-    let mut child = plan.spawn(plan.port).map_err(|error| failed(error.to_string()))?;
+    let mut running = plan.spawn(plan.port).map_err(|error| failed(error.to_string()))?;
+    let child = &mut running.child;
     let (seen, mut url) = watch::channel(None);
-    read_output(&mut child, name, seen);
+    read_output(child, name, seen);
     let listening = tokio::time::timeout(READY_DEADLINE, url.wait_for(Option::is_some));
     let url = tokio::select! {
         found = listening => match found {
@@ -233,7 +248,7 @@ async fn keep(plan: Plan) -> Result<Kept, Exit> {
     };
     let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(plan.port);
     let (stop, stopped) = oneshot::channel();
-    let ended = actix_rt::spawn(supervise(plan, child, port, stopped));
+    let ended = actix_rt::spawn(supervise(plan, running, port, stopped));
     Ok(Kept { name, url, stop: Some(stop), ended })
 }
 
@@ -263,30 +278,35 @@ fn read_output(child: &mut Child, name: &'static str, seen: watch::Sender<Option
 }
 
 /// Starts the child again whenever it falls, until told to stop.
-async fn supervise(plan: Plan, mut child: Child, port: u16, mut stopped: oneshot::Receiver<()>) {
+async fn supervise(
+    plan: Plan,
+    mut running: Running,
+    port: u16,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut falls = 0;
     loop {
         let begun = Instant::now();
         tokio::select! {
-            status = child.wait() => match status {
+            status = running.child.wait() => match status {
                 Ok(status) => log::warn!("{} fell: {status}", plan.name),
                 Err(error) => log::warn!("{} fell: {error}", plan.name),
             },
-            _ = &mut stopped => return leave(child, plan.name).await,
+            _ = &mut stopped => return leave(running, plan.name).await,
         }
         falls = if begun.elapsed() >= SOUND_AFTER { 0 } else { falls + 1 };
-        child = loop {
+        running = loop {
             let pause = RESTART_PAUSE.ceiling(falls);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = &mut stopped => return,
             }
             match plan.spawn(port) {
-                Ok(mut child) => {
+                Ok(mut running) => {
                     log::info!("{} starts again", plan.name);
                     let (seen, _) = watch::channel(None);
-                    read_output(&mut child, plan.name, seen);
-                    break child;
+                    read_output(&mut running.child, plan.name, seen);
+                    break running;
                 }
                 Err(error) => {
                     log::error!("{} did not start: {error}", plan.name);
@@ -298,8 +318,9 @@ async fn supervise(plan: Plan, mut child: Child, port: u16, mut stopped: oneshot
 }
 
 /// Lets a child leave: the end of its input tells it to.
-async fn leave(mut child: Child, name: &str) {
-    drop(child.stdin.take());
+async fn leave(running: Running, name: &str) {
+    let Running { mut child, input } = running;
+    drop(input);
     match tokio::time::timeout(LEAVE_DEADLINE, child.wait()).await {
         Ok(Ok(status)) if status.success() => log::info!("{name} has left"),
         Ok(Ok(status)) => log::warn!("{name} left with {status}"),

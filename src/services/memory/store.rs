@@ -4,7 +4,9 @@ use diesel::{connection::DefaultLoadingMode, prelude::*};
 use serde_json::{Map, Value};
 
 use crate::{
-    backplane::database::storage_failure, contract::item::Item, domain::failure::Failure,
+    backplane::database::storage_failure,
+    contract::item::Item,
+    domain::failure::Failure,
     services::memory::{intake::Changes, schema::memory_items},
 };
 
