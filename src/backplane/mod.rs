@@ -1,5 +1,6 @@
 //! Floor 3: what every process stands on, whatever its role.
 
+pub mod arguments;
 pub mod breaker;
 pub mod client;
 pub mod clock;

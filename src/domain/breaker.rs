@@ -102,6 +102,7 @@ pub struct Breaker {
     successes: u32,
     probes: Vec<Instant>,
     probe_at: Instant,
+    hinted: bool,
     since: Instant,
 }
 
@@ -118,6 +119,7 @@ impl Breaker {
             successes: 0,
             probes: Vec::new(),
             probe_at: now,
+            hinted: false,
             since: now,
         }
     }
@@ -139,7 +141,9 @@ impl Breaker {
             if now < self.probe_at {
                 return (Err(Refused { retry_after: self.probe_at - now }), transition);
             }
-            transition = Some(self.go(State::HalfOpen, "reset time-out passed", now));
+            let reason =
+                if self.hinted { "a health check passed" } else { "reset time-out passed" };
+            transition = Some(self.go(State::HalfOpen, reason, now));
         }
         if self.state == State::Closed {
             return (Ok(self.ticket(false)), transition);
@@ -183,6 +187,7 @@ impl Breaker {
     pub fn hint_recovered(&mut self, now: Instant) {
         if self.state == State::Open && self.probe_at > now {
             self.probe_at = now;
+            self.hinted = true;
         }
     }
 
@@ -247,6 +252,7 @@ impl Breaker {
         self.generation = self.generation.wrapping_add(1);
         self.failures = 0;
         self.successes = 0;
+        self.hinted = false;
         self.probes.clear();
         Transition { from, to, reason }
     }
@@ -388,7 +394,9 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         breaker.hint_recovered(now + Duration::from_secs(1));
-        assert!(breaker.admit(now + Duration::from_secs(1)).0.is_ok());
+        let (probe, transition) = breaker.admit(now + Duration::from_secs(1));
+        assert!(probe.is_ok());
+        assert_eq!(transition.unwrap().reason, "a health check passed");
     }
 
     #[tokio::test]

@@ -113,10 +113,10 @@ impl Follower {
             .unwrap_or_else(|_elapsed| {
                 Err((self.failed(Kind::Timeout, "did not open in time"), Outcome::Failure))
             });
-        // An open stream says nothing about health yet; only a refused one does.
+        // That a stream opens says nothing about the service's health; that it is refused does.
         let mut response = match opened {
             Ok(response) => {
-                permit.report(Outcome::Success);
+                permit.report(Outcome::Neutral);
                 response
             }
             Err((failure, outcome)) => {

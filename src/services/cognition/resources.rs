@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use crate::{
+    backplane::arguments::{given, subject},
     backplane::host::{Asked, Content, Host},
     contract::cognition::{ContextReply, Hit, Trouble},
     domain::{
@@ -13,11 +14,7 @@ use crate::{
         relevance::RECENCY_WEIGHT_DEFAULT,
     },
     services::cognition::{
-        Cognition,
-        arguments::{given, limit, subject},
-        bound,
-        context::ContextAsked,
-        insight, tools, written,
+        Cognition, arguments::limit, bound, context::ContextAsked, insight, tools, written,
     },
 };
 

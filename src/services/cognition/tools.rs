@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::{
+    backplane::arguments::{given, read, required, required_subject},
     backplane::host::Host,
     contract::cognition::{
         AnalyzeConversation, EntitiesReply, ExtractEntities, GetContext, SearchHistory,
@@ -15,11 +16,7 @@ use crate::{
         relevance::RECENCY_WEIGHT_DEFAULT,
     },
     services::cognition::{
-        Cognition,
-        arguments::{given, limit, read, required, required_subject},
-        bound,
-        context::ContextAsked,
-        insight, written,
+        Cognition, arguments::limit, bound, context::ContextAsked, insight, written,
     },
 };
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backplane::{
+        arguments::{read, required, required_subject},
         clock,
         host::{Asked, Content, Host, integer},
     },
@@ -191,41 +192,23 @@ struct OfItem {
     item_id: Option<String>,
 }
 
-/// Reads a tool's arguments into their type.
-fn read<T: serde::de::DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Failure> {
-    serde_json::from_value(Value::Object(arguments))
-        .map_err(|error| Failure::new(Kind::Validation, format!("arguments: {error}")))
-}
-
-/// The user meant: the one named, else the caller's own.
-fn user_meant(caller: &Principal, named: Option<String>) -> Option<String> {
-    named.or_else(|| caller.confined_to().map(str::to_owned)).filter(|user| !user.is_empty())
-}
-
-fn required(value: Option<String>, name: &str) -> Result<String, Failure> {
-    value
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| Failure::invalid_field(name, "field required", "missing"))
-}
-
 async fn store_input(
     memory: &Memory,
     caller: Principal,
     mut arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    let named = arguments.remove("user_id").unwrap_or_default();
-    let named = if named.is_null() { None } else { Some(named) };
-    let named = match named {
-        Some(Value::String(user)) => Some(user),
-        Some(_) => return Err(Failure::invalid_field("user_id", "must be a string", "type_error")),
-        None => None,
+    let named = match arguments.remove("user_id").unwrap_or_default() {
+        Value::String(user) => user,
+        Value::Null => caller.confined_to().unwrap_or_default().to_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(Failure::invalid_field("user_id", "must be a string", "type_error"));
+        }
     };
-    let shown = named.clone().unwrap_or_default();
     // Two mistakes are answered as the first clients expect them: 200 with an error text.
-    let refused = |error: &str| Ok(json!({"status": "error", "user_id": shown, "error": error}));
-    let Some(user_id) = user_meant(&caller, named) else {
+    let refused = |error: &str| Ok(json!({"status": "error", "user_id": named, "error": error}));
+    if named.trim().is_empty() {
         return refused("User ID is required");
-    };
+    }
     let input = arguments.remove("input_data").or_else(|| arguments.remove("data"));
     let input = match input {
         Some(Value::Object(input)) if !input.is_empty() => input,
@@ -234,7 +217,7 @@ async fn store_input(
             return Err(Failure::invalid_field("input_data", "must be an object", "type_error"));
         }
     };
-    let stored = memory.store(&caller, &user_id, input).await?;
+    let stored = memory.store(&caller, &named, input).await?;
     serde_json::to_value(stored)
         .map_err(|error| Failure::new(Kind::Internal, format!("answer not written: {error}")))
 }
@@ -254,8 +237,8 @@ async fn update_message(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let update: UpdateOf = read(arguments)?;
-    let user_id = required(user_meant(&caller, update.user_id), "user_id")?;
-    let id = required(update.item_id, "message_id")?;
+    let user_id = required_subject(&caller, update.user_id)?;
+    let id = required("message_id", update.item_id)?;
     let updates = update.updates.unwrap_or_default();
     let changes = intake::changes(updates, false, clock::now_micros())?;
     let item = memory.update(&caller, &user_id, &id, changes).await?;
@@ -268,8 +251,8 @@ async fn update_item(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let update: UpdateOf = read(arguments)?;
-    let user_id = required(user_meant(&caller, update.user_id), "user_id")?;
-    let id = required(update.item_id, "item_id")?;
+    let user_id = required_subject(&caller, update.user_id)?;
+    let id = required("item_id", update.item_id)?;
     let updates = update.updates.unwrap_or_default();
     let changes = intake::changes(updates, true, clock::now_micros())?;
     value(&memory.update(&caller, &user_id, &id, changes).await?)
@@ -281,8 +264,8 @@ async fn remove_item(
     arguments: Map<String, Value>,
 ) -> Result<(String, String), Failure> {
     let of: OfItem = read(arguments)?;
-    let user_id = required(user_meant(&caller, of.user_id), "user_id")?;
-    let id = required(of.item_id, "item_id")?;
+    let user_id = required_subject(&caller, of.user_id)?;
+    let id = required("item_id", of.item_id)?;
     match memory.remove(&caller, &user_id, Some(&id)).await? {
         0 => Err(Failure::not_found("item", id)),
         _ => Ok((user_id, id)),
@@ -313,7 +296,7 @@ async fn get_message(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let of: OfItem = read(arguments)?;
-    let id = required(of.item_id, "message_id")?;
+    let id = required("message_id", of.item_id)?;
     let found = memory.find(&caller, of.user_id.as_deref(), &id).await?;
     found.as_ref().map_or(Ok(Value::Null), value)
 }
@@ -324,7 +307,7 @@ async fn get_item(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let of: OfItem = read(arguments)?;
-    let id = required(of.item_id, "item_id")?;
+    let id = required("item_id", of.item_id)?;
     match memory.find(&caller, of.user_id.as_deref(), &id).await? {
         Some(item) => value(&item),
         None => Err(Failure::not_found("item", id)),
@@ -337,7 +320,7 @@ async fn forget_user(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let of: OfItem = read(arguments)?;
-    let user_id = required(user_meant(&caller, of.user_id), "user_id")?;
+    let user_id = required_subject(&caller, of.user_id)?;
     let deleted = memory.remove(&caller, &user_id, None).await?;
     Ok(json!({"status": "forgotten", "user_id": user_id, "deleted": deleted}))
 }

@@ -1,16 +1,6 @@
-//! Discovery: which services there are, where, and how healthy; the same in every process.
-//!
-//! The actor owns the truth and the health loop. The data path reads a [`Directory`]: a snapshot
-//! of endpoints, shared, changed only when endpoints come or go.
+//! The discovery actor: owns the roster of services and checks their health.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use awc::Client;
@@ -19,19 +9,21 @@ use tokio::time::Instant;
 use crate::{
     answers_ping,
     backplane::{
-        breaker::{BreakerActor, BreakerCell, BreakerView, Force, KeptBreaker},
-        clock,
+        breaker::{BreakerActor, Force},
         config::{Calls, Services},
+        discovery::{
+            Deregister, Directory, Discovery, Endpoint, EndpointView, ForceBreakers, List,
+            Register, Source, base_url,
+        },
         keeper,
         metrics::Metrics,
         port::Port,
         vitals::House,
     },
     domain::{
-        breaker::{Forced, State},
-        budget::RetryBudget,
+        breaker::State,
         failure::{Failure, Kind},
-        roster::{Record, Status},
+        roster::Record,
     },
 };
 
@@ -44,183 +36,6 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 const HEALTH_BODY_MAX: usize = 262_144;
 /// Two readings of one process's start may differ by this much.
 const START_TOLERANCE: Duration = Duration::from_millis(500);
-
-/// One place a service can be called at.
-pub struct Endpoint {
-    /// The service's name.
-    pub service: String,
-    /// Its base URL, without a slash at the end.
-    pub url: String,
-    breaker: KeptBreaker,
-    outstanding: AtomicU32,
-    usable: AtomicBool,
-}
-
-impl Endpoint {
-    /// Its circuit breaker.
-    #[must_use]
-    pub fn breaker(&self) -> &Arc<BreakerCell> {
-        &self.breaker.cell
-    }
-
-    /// Calls under way to it, from all workers.
-    #[must_use]
-    pub fn outstanding(&self) -> u32 {
-        self.outstanding.load(Ordering::Relaxed)
-    }
-
-    /// Whether discovery holds it for reachable.
-    #[must_use]
-    pub fn usable(&self) -> bool {
-        self.usable.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn begin(&self) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn end(&self) {
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[derive(Default)]
-struct Shelf {
-    endpoints: Arc<[Arc<Endpoint>]>,
-    budget: Option<Arc<Mutex<RetryBudget>>>,
-}
-
-/// What the data path knows of services. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Directory {
-    shelves: Arc<RwLock<BTreeMap<String, Shelf>>>,
-}
-
-impl Directory {
-    /// Whether there is a service of that name.
-    #[must_use]
-    pub fn knows(&self, service: &str) -> bool {
-        self.read(|shelves| shelves.contains_key(service))
-    }
-
-    /// The endpoints of a service; none when it is not known.
-    #[must_use]
-    pub fn endpoints(&self, service: &str) -> Arc<[Arc<Endpoint>]> {
-        self.read(|shelves| {
-            shelves.get(service).map(|shelf| Arc::clone(&shelf.endpoints)).unwrap_or_default()
-        })
-    }
-
-    /// A first attempt goes to the service.
-    pub fn deposit_first(&self, service: &str) {
-        self.with_budget(service, |budget| budget.deposit(Instant::now()));
-    }
-
-    /// May a retry go to the service?
-    #[must_use]
-    pub fn withdraw_retry(&self, service: &str) -> bool {
-        self.with_budget(service, |budget| budget.withdraw(Instant::now())).unwrap_or(false)
-    }
-
-    fn with_budget<T>(&self, service: &str, use_: impl FnOnce(&mut RetryBudget) -> T) -> Option<T> {
-        let budget = self.read(|shelves| shelves.get(service)?.budget.clone())?;
-        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(use_(&mut budget))
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&BTreeMap<String, Shelf>) -> T) -> T {
-        look(&self.shelves.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Where an endpoint was named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// An environment variable or flag.
-    Environment,
-    /// The YAML file.
-    File,
-    /// Registered while the process ran.
-    Runtime,
-}
-
-impl Source {
-    /// The word shown to people and in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Environment => "environment",
-            Source::File => "file",
-            Source::Runtime => "runtime",
-        }
-    }
-}
-
-/// Adds endpoints to a service; it exists from then on. Checked at once.
-#[derive(Message)]
-#[rtype(result = "Result<(), Failure>")]
-pub struct Register {
-    /// The service.
-    pub service: String,
-    /// Base URLs.
-    pub urls: Vec<String>,
-    /// Where they were named.
-    pub source: Source,
-}
-
-/// Takes a service out, or one endpoint of it.
-#[derive(Message)]
-#[rtype(result = "Result<(), Failure>")]
-pub struct Deregister {
-    /// The service.
-    pub service: String,
-    /// The endpoint; `None` takes out all.
-    pub url: Option<String>,
-}
-
-/// Forces the breakers of a service, or lifts that.
-#[derive(Message)]
-#[rtype(result = "Result<usize, Failure>")]
-pub struct ForceBreakers {
-    /// The service.
-    pub service: String,
-    /// The endpoint; `None` means all.
-    pub url: Option<String>,
-    /// The order.
-    pub forced: Option<Forced>,
-}
-
-/// Asks for everything known.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<EndpointView>, Failure>")]
-pub struct List;
-
-/// What is known of one endpoint.
-#[derive(Clone, Debug)]
-pub struct EndpointView {
-    /// The service.
-    pub service: String,
-    /// Base URL.
-    pub url: String,
-    /// Where it was named.
-    pub source: Source,
-    /// What it is held for.
-    pub status: Status,
-    /// Why, when not healthy.
-    pub reason: String,
-    /// For how long.
-    pub status_for: Duration,
-    /// How long ago a check last passed.
-    pub last_success: Option<Duration>,
-    /// How long the last check took.
-    pub latency: Option<Duration>,
-    /// Its breaker.
-    pub breaker: BreakerView,
-    /// Calls under way.
-    pub outstanding: u32,
-    /// Times the process there was seen to have started anew.
-    pub restarts: u32,
-}
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -240,21 +55,6 @@ struct Seen {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-/// Everything one may ask of discovery.
-#[derive(Clone)]
-pub struct Discovery {
-    /// Adds endpoints.
-    pub register: Port<Register>,
-    /// Takes them out.
-    pub deregister: Port<Deregister>,
-    /// Forces breakers.
-    pub force: Port<ForceBreakers>,
-    /// Lists everything.
-    pub list: Port<List>,
-    /// The snapshot for the data path.
-    pub directory: Directory,
-}
 
 struct Entry {
     endpoint: Arc<Endpoint>,
@@ -338,13 +138,8 @@ impl DiscoveryActor {
             return Err(too_many("endpoints"));
         }
         let policy = self.calls.breaker();
-        let endpoint = Arc::new(Endpoint {
-            service: service.to_owned(),
-            url: url.to_owned(),
-            breaker: BreakerActor::start(&self.house, &self.metrics, service, url, policy),
-            outstanding: AtomicU32::new(0),
-            usable: AtomicBool::new(true),
-        });
+        let breaker = BreakerActor::start(&self.house, &self.metrics, service, url, policy);
+        let endpoint = Arc::new(Endpoint::new(service, url, breaker));
         let record = Record::unknown(Instant::now());
         entries.push(Entry {
             endpoint,
@@ -373,23 +168,14 @@ impl DiscoveryActor {
         Ok(())
     }
 
-    /// Makes the snapshot say what the roster says; budgets of services that stay are kept.
+    /// Makes the snapshot say what the roster says.
     fn publish(&self) {
-        let now = Instant::now();
-        let mut shelves = self.directory.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        shelves.retain(|service, _| self.roster.contains_key(service));
-        for (service, entries) in &self.roster {
-            let shelf = shelves.entry(service.clone()).or_default();
-            shelf.endpoints = entries.iter().map(|entry| Arc::clone(&entry.endpoint)).collect();
-            shelf.budget.get_or_insert_with(|| {
-                Arc::new(Mutex::new(RetryBudget::new(
-                    self.calls.retry_budget_ratio,
-                    self.calls.retry_budget_floor,
-                    Duration::from_secs(10),
-                    now,
-                )))
-            });
-        }
+        let endpoints = |entries: &Vec<Entry>| {
+            entries.iter().map(|entry| Arc::clone(&entry.endpoint)).collect()
+        };
+        let roster =
+            self.roster.iter().map(|(name, entries)| (name.clone(), endpoints(entries))).collect();
+        self.directory.publish(roster, &self.calls);
     }
 
     /// Starts the checks that are due; their results come back as messages.
@@ -438,7 +224,7 @@ impl DiscoveryActor {
                 status.as_str()
             );
         }
-        entry.endpoint.usable.store(entry.record.status.usable(), Ordering::Relaxed);
+        entry.endpoint.hold_for(entry.record.status.usable());
     }
 
     fn view(&self) -> Vec<EndpointView> {
@@ -563,100 +349,4 @@ async fn check_health(http: Client, url: String, timeout: Duration) -> Result<Se
 fn uptime_in(body: &[u8]) -> Option<Duration> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     Duration::try_from_secs_f64(body.get("uptime_seconds")?.as_f64()?).ok()
-}
-
-/// A URL as an endpoint's base: `http`, a host, no query, no slash at the end.
-///
-/// # Errors
-/// `validation_error` that says what is wrong.
-pub fn base_url(text: &str) -> Result<String, Failure> {
-    let wrong =
-        |why: &str| Failure::invalid_field("endpoint", format!("{text:?} {why}"), "value_error");
-    let trimmed = text.trim().trim_end_matches('/');
-    let uri: awc::http::Uri = trimmed.parse().map_err(|_no_uri| wrong("is no URL"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("has the scheme https, which calls do not speak yet")),
-        _ => return Err(wrong("must begin with http://")),
-    }
-    if uri.host().unwrap_or_default().is_empty() || uri.query().is_some() {
-        return Err(wrong("must be a host with an optional path"));
-    }
-    Ok(trimmed.to_owned())
-}
-
-/// The services named in the environment and the YAML file, in that order; of memory and cognition
-/// those that are `needed`.
-///
-/// # Errors
-/// A sentence naming the variable that is wrong.
-pub fn configured(services: &Services, needed: &[&str]) -> Result<Vec<Register>, String> {
-    let mut found: Vec<Register> = Vec::new();
-    let named = [
-        ("memory", "MEMORY_SERVICE_URL", &services.memory_service_url),
-        ("cognition", "COGNITION_SERVICE_URL", &services.cognition_service_url),
-    ];
-    for (service, variable, urls) in named {
-        if needed.contains(&service) {
-            found.push(split_urls(service, variable, urls, Source::Environment)?);
-        }
-    }
-    for (service, urls) in &services.prefixed {
-        let variable = format!("SERVICE_{}", service.to_uppercase());
-        found.push(split_urls(service, &variable, urls, Source::Environment)?);
-    }
-    if let Some(path) = &services.service_discovery_config {
-        let variable = "SERVICE_DISCOVERY_CONFIG";
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("{variable}: {}: {error}", path.display()))?;
-        let file: ServicesFile = serde_saphyr::from_str(&text)
-            .map_err(|error| format!("{variable}: {}: {error}", path.display()))?;
-        for (service, urls) in file.services {
-            let urls = match urls {
-                Urls::One(url) => url,
-                Urls::Many(urls) => urls.join(","),
-            };
-            found.push(split_urls(&service, variable, &urls, Source::File)?);
-        }
-    }
-    Ok(found)
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServicesFile {
-    #[serde(default)]
-    services: BTreeMap<String, Urls>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Urls {
-    One(String),
-    Many(Vec<String>),
-}
-
-fn split_urls(
-    service: &str,
-    variable: &str,
-    urls: &str,
-    source: Source,
-) -> Result<Register, String> {
-    let urls: Vec<String> = urls
-        .split(',')
-        .map(str::trim)
-        .filter(|url| !url.is_empty())
-        .map(|url| base_url(url).map_err(|failure| format!("{variable}: {failure}")))
-        .collect::<Result<_, _>>()?;
-    if urls.is_empty() {
-        return Err(format!("{variable}: no URL"));
-    }
-    Ok(Register { service: service.to_owned(), urls, source })
-}
-
-/// How long ago `ago` was, as a moment on the calendar.
-#[must_use]
-pub fn moment(ago: Duration) -> String {
-    let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
-    clock::rfc3339(clock::now_micros().saturating_sub(micros))
 }
