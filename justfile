@@ -1,0 +1,7 @@
+# Everything that must hold.
+check:
+    ./check
+
+# A backplane on this machine.
+up:
+    cargo run --release -- up
