@@ -138,12 +138,16 @@ impl Writer {
             };
             Failure::new(Kind::Overloaded, text).retry_after(Duration::from_secs(1))
         })?;
-        // No time-out of its own: the writer answers late jobs itself, and an answer that is on
-        // its way to the disk is worth waiting for; the caller's deadline bounds it above.
-        match answer.await {
-            Ok(result) => result,
-            Err(_dropped) => Err(Failure::new(Kind::Storage, "the writer fell during this write")
-                .retry_after(Duration::from_secs(1))),
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped)) => {
+                Err(Failure::new(Kind::Storage, "the writer fell during this write")
+                    .retry_after(Duration::from_secs(1)))
+            }
+            // It may still reach the disk: its id makes a repetition harmless.
+            Err(_elapsed) => {
+                Err(Failure::new(Kind::Timeout, "the write was not confirmed by the deadline"))
+            }
         }
     }
 
