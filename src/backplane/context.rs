@@ -41,6 +41,11 @@ impl RequestContext {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// Runs `work` inside this context, for work on a thread of its own.
+    pub fn scope_sync<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// Runs `future` inside this context: its log lines carry the id.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await

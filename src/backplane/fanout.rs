@@ -14,7 +14,7 @@ use std::{
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     answers_ping,
@@ -54,7 +54,12 @@ pub struct Delivery {
 /// Hands events, in order, to those who listen.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Publish(pub Vec<Broadcast>);
+pub struct Publish {
+    /// In the order of the log.
+    pub events: Vec<Broadcast>,
+    /// When they were handed over.
+    pub at: Instant,
+}
 
 /// Listens from now on.
 #[derive(Message)]
@@ -84,7 +89,7 @@ impl Bus {
     /// Hands events over without waiting. If the bus cannot take them, all its streams end, so
     /// that nobody misses an event unknowingly: they resume from what they saw last.
     pub fn publish(&self, events: Vec<Broadcast>) {
-        if let Err(failure) = self.publish.tell(Publish(events)) {
+        if let Err(failure) = self.publish.tell(Publish { events, at: Instant::now() }) {
             log::error!("events not taken by the bus; ending its streams cause={failure}");
             self.lost.store(true, Ordering::Release);
         }
@@ -148,7 +153,7 @@ impl BusActor {
         self.everyone.len() + self.by_user.values().map(Vec::len).sum::<usize>()
     }
 
-    fn hand_out(&mut self, event: &Broadcast) {
+    fn hand_out(&mut self, event: &Broadcast, at: Instant) {
         let metrics = &self.metrics;
         let mut reached = hand_to(&mut self.everyone, event, metrics);
         if let Some(subscribers) = self.by_user.get_mut(event.user.as_ref()) {
@@ -157,7 +162,7 @@ impl BusActor {
                 self.by_user.remove(event.user.as_ref());
             }
         }
-        metrics.published(event.kind, reached);
+        metrics.published(event.kind, reached, at.elapsed());
     }
 
     fn sweep(&mut self) {
@@ -170,7 +175,13 @@ impl BusActor {
             subscribers.retain(|subscriber| !subscriber.queue.is_closed());
             !subscribers.is_empty()
         });
-        self.metrics.subscribers(self.count());
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let all = self.by_user.values().flatten().chain(&self.everyone);
+        let queued = all.map(|s| s.queue.max_capacity() - s.queue.capacity()).sum();
+        self.metrics.subscribers(self.count(), queued);
     }
 }
 
@@ -218,12 +229,12 @@ answers_ping!(BusActor);
 
 impl Handler<Publish> for BusActor {
     type Result = ();
-    fn handle(&mut self, Publish(events): Publish, _: &mut Context<Self>) {
+    fn handle(&mut self, Publish { events, at }: Publish, _: &mut Context<Self>) {
         if self.lost.load(Ordering::Acquire) {
             self.sweep();
         }
         for event in &events {
-            self.hand_out(event);
+            self.hand_out(event, at);
         }
     }
 }
@@ -242,7 +253,7 @@ impl Handler<Subscribe> for BusActor {
             Some(user) => self.by_user.entry(user).or_default().push(subscriber),
             None => self.everyone.push(subscriber),
         }
-        self.metrics.subscribers(self.count());
+        self.measure();
         Ok(receiver)
     }
 }

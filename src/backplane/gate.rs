@@ -52,9 +52,13 @@ impl Gate {
             }
         };
         let waited = asked.elapsed();
+        let context = context::current();
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            work(waited)
+            match context {
+                Some(context) => context.scope_sync(|| work(waited)),
+                None => work(waited),
+            }
         })
         .await
         .map_err(|error| Failure::new(Kind::Internal, format!("{} failed: {error}", self.name)))

@@ -49,6 +49,8 @@ struct Shared {
     mcp_retries: Counters,
     mcp_circuit: Gauges,
     published: Counters,
+    delivery_seconds: Histogram,
+    queued_events: Gauge,
     delivered: Counter,
     delivery_errors: Counters,
     subscribers: Gauge,
@@ -98,6 +100,13 @@ impl Metrics {
                 "Breaker of an endpoint: 0 open, 1 half-open, 2 closed",
             ),
             published: family(&mut r, "event_publish", "Events given to the bus"),
+            delivery_seconds: plain(
+                &mut r,
+                "event_delivery_seconds",
+                "Time from the bus to the subscribers' queues",
+                BUCKETS,
+            ),
+            queued_events: one(&mut r, "event_queue_size", "Events waiting for slow readers"),
             delivered: one(&mut r, "event_delivery", "Events queued for a subscriber"),
             delivery_errors: family(&mut r, "event_delivery_errors", "Subscribers dropped"),
             subscribers: one(&mut r, "event_subscribers", "Open subscriptions"),
@@ -185,8 +194,9 @@ impl Metrics {
         self.shared.mcp_circuit.get_or_create(&labels).set(value);
     }
 
-    /// An event went to the bus and reached `subscribers` queues.
-    pub fn published(&self, kind: &'static str, subscribers: usize) {
+    /// An event went to the bus and reached `subscribers` queues after `took`.
+    pub fn published(&self, kind: &'static str, subscribers: usize, took: Duration) {
+        self.shared.delivery_seconds.observe(took.as_secs_f64());
         self.shared.published.get_or_create(&vec![("event_type", kind.to_owned())]).inc();
         self.shared.delivered.inc_by(u64::try_from(subscribers).unwrap_or(u64::MAX));
     }
@@ -196,8 +206,9 @@ impl Metrics {
         self.shared.delivery_errors.get_or_create(&vec![("reason", reason.to_owned())]).inc();
     }
 
-    /// How many subscriptions are open.
-    pub fn subscribers(&self, count: usize) {
+    /// How many subscriptions are open, and how many events wait in their queues.
+    pub fn subscribers(&self, count: usize, queued: usize) {
+        self.shared.queued_events.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.shared.subscribers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    backplane::{drain::Drain, fanout::Delivery},
+    backplane::{context, drain::Drain, fanout::Delivery},
     domain::sse,
 };
 
@@ -155,7 +155,11 @@ where
     Fut: Future<Output = ()> + 'static,
 {
     let (chunks, queue) = mpsc::channel(CHUNKS_WAITING_MAX);
-    actix_rt::spawn(pump(Outlet { chunks, drain, keep_alive }));
+    let pumping = pump(Outlet { chunks, drain, keep_alive });
+    match context::current() {
+        Some(context) => actix_rt::spawn(context.scope(pumping)),
+        None => actix_rt::spawn(pumping),
+    };
     futures_util::stream::unfold(queue, |mut queue| async move {
         queue.recv().await.map(|bytes| (Ok(bytes), queue))
     })

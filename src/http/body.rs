@@ -1,6 +1,6 @@
 //! Reading bodies and queries: bounded, and with an error that says what is wrong where.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use bytes::{Bytes, BytesMut};
@@ -8,9 +8,13 @@ use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    backplane::context,
     domain::failure::{Failure, FieldProblem, Kind},
     http::problem::Problem,
 };
+
+/// Time for a body to arrive where no request sets a deadline.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The largest body taken, as application data.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,13 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Fail
     }
     let mut payload = payload;
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
-    while let Some(piece) = payload.next().await {
+    let deadline = context::current_or(BODY_PATIENCE).deadline;
+    loop {
+        let piece =
+            tokio::time::timeout_at(deadline, payload.next()).await.map_err(|_elapsed| {
+                Failure::new(Kind::InvalidRequest, "the body did not arrive in time")
+            })?;
+        let Some(piece) = piece else { return Ok(body.freeze()) };
         let piece = piece.map_err(|error| {
             Failure::new(Kind::InvalidRequest, format!("the body broke off: {error}"))
         })?;
@@ -42,7 +52,6 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Fail
         }
         body.extend_from_slice(&piece);
     }
-    Ok(body.freeze())
 }
 
 /// JSON of a type; what does not fit is named by its place.

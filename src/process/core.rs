@@ -53,7 +53,7 @@ pub struct Settings {
     #[command(flatten)]
     pub streams: Streams,
     /// Make the development user (user@example.com); only on a loopback `HOST` (true or false).
-    #[arg(long, env = "CORTEX_DEV_USER", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, env = "CORTEX_DEV_USER", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub dev_user: bool,
 }
 
@@ -102,7 +102,9 @@ pub async fn run(
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
-    let make = maker(&settings, &ground, database, bus);
+    let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
+    login::prepare(&hashing).await?;
+    let make = maker(&settings, &ground, database, bus, hashing);
     let routes = move |clients: Rc<Clients>| {
         let core = make(clients);
         move |config: &mut ServiceConfig| {
@@ -118,8 +120,8 @@ fn maker(
     ground: &Ground,
     database: Database,
     bus: Bus,
+    hashing: Gate,
 ) -> impl Fn(Rc<Clients>) -> Core + Clone + Send + 'static {
-    let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
     let api_key = settings.services.service_discovery_api_key.clone().map(Into::into);
     let (tokens, discovery, drain) =
         (ground.tokens.clone(), ground.discovery.clone(), ground.drain.clone());

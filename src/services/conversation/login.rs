@@ -42,6 +42,15 @@ pub fn hash_password(password: &str) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Kind::Internal, format!("password not hashed: {error}")))
 }
 
+/// Prepares what an unknown name is compared with, so that the first one does not take longer.
+///
+/// # Errors
+/// As [`Gate::run`], and `internal_error` when hashing fails.
+pub async fn prepare(hashing: &Gate) -> Result<(), Failure> {
+    let hashed = hashing.run(|_| NOBODY.is_some()).await?;
+    if hashed { Ok(()) } else { Err(Failure::new(Kind::Internal, "passwords cannot be hashed")) }
+}
+
 fn matches(hash: &str, password: &str) -> bool {
     PasswordHash::new(hash)
         .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
@@ -93,7 +102,7 @@ pub fn acceptable(password: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the development user and the system's assistant, unless they exist.
+/// Makes the development user, unless it exists.
 ///
 /// # Errors
 /// `database_error`.
