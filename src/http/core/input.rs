@@ -1,4 +1,4 @@
-//! `POST /input`.
+//! `POST /input`: what a user says goes in.
 
 use actix_web::{
     HttpResponse,

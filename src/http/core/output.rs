@@ -1,4 +1,4 @@
-//! `GET /output/stream`.
+//! `GET /output/stream`: what happens comes out.
 
 use actix_web::{
     HttpRequest, HttpResponse,

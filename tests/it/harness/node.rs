@@ -1,0 +1,131 @@
+//! One process of a cluster, run in this one: its settings, its socket, its end.
+
+use std::net::{SocketAddr, TcpListener};
+
+use actix_rt::task::JoinHandle;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use cortex::process::{Exit, cognition, core, memory};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+
+use super::{Client, User, users::service_token, within};
+
+/// Which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Memory,
+    Cognition,
+    Core,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Memory => "memory",
+            Role::Cognition => "cognition",
+            Role::Core => "core",
+        }
+    }
+}
+
+/// A process that runs, or may run again at the same address.
+pub(crate) struct Node {
+    role: Role,
+    address: SocketAddr,
+    arguments: Vec<String>,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Result<(), Exit>>,
+}
+
+impl Node {
+    /// Starts a process on `listener`.
+    pub(crate) fn start_on(listener: TcpListener, role: Role, arguments: Vec<String>) -> Self {
+        let address = listener.local_addr().unwrap();
+        let mut node = Node { role, address, arguments, running: None };
+        node.launch(listener);
+        node
+    }
+
+    /// Starts it again at the address it had.
+    pub(crate) fn start(&mut self) {
+        assert!(self.running.is_none(), "{} runs already", self.role.name());
+        self.launch(TcpListener::bind(self.address).unwrap());
+    }
+
+    /// Tells it to leave, and waits until it has; it must leave without a failure, and its port
+    /// must be free then.
+    pub(crate) async fn stop(&mut self) {
+        let Some(Running { stop, ended }) = self.running.take() else { return };
+        assert!(stop.send(()).is_ok(), "{} ended before it was told to", self.role.name());
+        let ended = within(&format!("{} leaves", self.role.name()), ended).await;
+        ended.unwrap().unwrap_or_else(|exit| panic!("{}: {exit}", self.role.name()));
+        drop(TcpListener::bind(self.address).expect("its port is free"));
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client without a token.
+    pub(crate) fn anonymous(&self) -> Client {
+        Client::new(&self.url())
+    }
+
+    /// A client with a user's token.
+    pub(crate) fn of(&self, user: &User) -> Client {
+        self.anonymous().with_token(&user.token)
+    }
+
+    /// A client with the token of a service that may call here.
+    pub(crate) fn of_service(&self) -> Client {
+        self.anonymous().with_token(&service_token("tester", &[self.role.name()]))
+    }
+
+    fn launch(&mut self, listener: TcpListener) {
+        let (stop, stopped) = oneshot::channel();
+        let run = run(self.role, &self.arguments, listener, stopped);
+        self.running = Some(Running { stop, ended: actix_rt::spawn(run) });
+    }
+}
+
+fn run(
+    role: Role,
+    arguments: &[String],
+    listener: TcpListener,
+    stopped: oneshot::Receiver<()>,
+) -> LocalBoxFuture<'static, Result<(), Exit>> {
+    let shutdown = async move { stopped.await.unwrap_or_default() };
+    match role {
+        Role::Memory => Box::pin(memory::run(settings(arguments), listener, shutdown)),
+        Role::Cognition => Box::pin(cognition::run(settings(arguments), listener, shutdown)),
+        Role::Core => Box::pin(core::run(settings(arguments), listener, shutdown)),
+    }
+}
+
+/// Settings from arguments alone: the environment of the test has no say. Of an argument given
+/// twice the last counts.
+fn settings<S: Args>(arguments: &[String]) -> S {
+    #[derive(Parser)]
+    struct Only<S: Args> {
+        #[command(flatten)]
+        settings: S,
+    }
+    let command = Only::<S>::command()
+        .no_binary_name(true)
+        .args_override_self(true)
+        .mut_args(|argument| argument.env(None));
+    let matches = command.try_get_matches_from(arguments).unwrap();
+    Only::<S>::from_arg_matches(&matches).unwrap().settings
+}
