@@ -13,6 +13,8 @@ pub struct Health {
     pub service: String,
     /// The version of the binary.
     pub version: String,
+    /// The operating system's id of the process.
+    pub pid: u32,
     /// RFC 3339.
     pub timestamp: String,
     /// Seconds since the start.

@@ -136,6 +136,7 @@ impl Reporter {
             status: status.to_owned(),
             service: self.service.to_owned(),
             version: VERSION.to_owned(),
+            pid: std::process::id(),
             timestamp: clock::now_rfc3339(),
             uptime_seconds: self.house.uptime().as_secs_f64(),
             reasons: broken,

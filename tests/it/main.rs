@@ -1,9 +1,11 @@
-//! Black-box tests: what callers of a running Cortex see, over real sockets.
+//! Black-box tests: what callers of a running Cortex see, over real sockets; and the house rules.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::string_slice,
     reason = "a test that cannot go on says so by panicking"
 )]
 
 mod harness;
+mod tidy;
