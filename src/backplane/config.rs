@@ -59,6 +59,10 @@ pub struct Http {
     /// Time an idle connection is kept (seconds); keep it above the clients' own.
     #[arg(long, env = "HTTP_KEEP_ALIVE", default_value = "75", value_parser = duration)]
     pub http_keep_alive: Duration,
+    /// Time after which a connection is cut whose other side takes nothing of what it is sent
+    /// (seconds).
+    #[arg(long, env = "STALLED_CONNECTION_TIMEOUT", default_value = "60", value_parser = duration)]
+    pub stalled_connection_timeout: Duration,
     /// Origins browsers may call from: a comma list, or * (list).
     #[arg(long, env = "ALLOW_ORIGINS", default_value = "*")]
     pub allow_origins: String,

@@ -1,6 +1,7 @@
 //! What every process does alike: bind, start the common actors, serve, leave in order.
 
 use std::{
+    any::Any,
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
@@ -10,9 +11,12 @@ use std::{
 
 use actix_web::{
     App, HttpServer,
-    middleware::{NormalizePath, from_fn},
+    middleware::{NormalizePath, TrailingSlash, from_fn},
+    rt::net::TcpStream,
     web::{self, Data, ServiceConfig},
 };
+
+use socket2::SockRef;
 
 use crate::{
     backplane::{
@@ -79,6 +83,15 @@ pub fn bind(http: &Http, default_port: u16) -> Result<TcpListener, Exit> {
         };
         Exit::Setting(format!("PORT: {address} {why}"))
     })
+}
+
+/// Has the kernel cut a connection whose other side reads nothing for `after`. The server itself has
+/// no time-out for writing, and a full socket would be held for ever.
+fn cut_when_stalled(connection: &dyn Any, after: Duration) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(after)) {
+        log::warn!("stalled connections are not cut cause={error}");
+    }
 }
 
 /// The ground a process stands on: its common actors and their book.
@@ -160,6 +173,7 @@ impl Ground {
         let origins = http.allow_origins.clone();
         let shared = self.clients.clone();
         let workers = Arc::new(std::sync::atomic::AtomicUsize::new(1));
+        let stalled = http.stalled_connection_timeout;
         let trims = self.role == "core";
         let factory = move || {
             let number = workers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -167,7 +181,7 @@ impl Ground {
             let trailing = if trims {
                 NormalizePath::trim()
             } else {
-                NormalizePath::new(actix_web::middleware::TrailingSlash::MergeOnly)
+                NormalizePath::new(TrailingSlash::MergeOnly)
             };
             App::new()
                 .app_data(Data::new(reception.clone()))
@@ -188,6 +202,7 @@ impl Ground {
             .keep_alive(http.http_keep_alive)
             .h1_allow_half_closed(false)
             .shutdown_timeout(http.shutdown_grace.as_secs())
+            .on_connect(move |connection, _| cut_when_stalled(connection, stalled))
             .disable_signals()
             .listen(listener)
             .map_err(|error| Exit::Failed(format!("server not started: {error}")))?

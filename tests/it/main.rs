@@ -7,5 +7,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod failure;
 mod harness;
+mod smoke;
 mod tidy;

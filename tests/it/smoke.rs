@@ -144,8 +144,7 @@ async fn memory_killed_while_inputs_flow_comes_back_and_nothing_acknowledged_is_
     let mut seen = BTreeSet::new();
     let mut after = 0;
     loop {
-        let path =
-            format!("history/550e8400-e29b-41d4-a716-446655440000?after={after}&limit=1000");
+        let path = format!("history/550e8400-e29b-41d4-a716-446655440000?after={after}&limit=1000");
         let items = memory.resource(&path).await;
         let Some(last) = items.as_array().unwrap().last() else { break };
         after = last["seq"].as_i64().unwrap();

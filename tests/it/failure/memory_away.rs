@@ -182,4 +182,3 @@ async fn an_operator_opens_and_closes_a_breaker() {
     assert_error(&answer, 403, "permission_denied");
     cluster.stop().await;
 }
-

@@ -87,7 +87,8 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
             port.ask(Fall).await.unwrap_err();
         }
     };
-    let (ended, ()) = within("the process gives up", futures_util::future::join(serving, falling)).await;
+    let (ended, ()) =
+        within("the process gives up", futures_util::future::join(serving, falling)).await;
     let exit = ended.unwrap_err();
     assert_eq!(exit.code(), 70);
     assert!(exit.to_string().contains("fragile fell too often"), "{exit}");
@@ -183,4 +184,32 @@ async fn a_taken_port_is_named() {
     let up = ["up", "--port", "0", "--memory-port", &port, "--cognition-port", "0"];
     let up: Vec<&str> = up.into_iter().chain(["--data-dir", &dir]).collect();
     check_refused(&up, &[], &port).await;
+}
+
+#[actix::test]
+async fn json_log_lines_of_a_request_carry_its_id() {
+    let data = tempfile::tempdir().unwrap();
+    let further = ["--memory-service-url", "http://127.0.0.1:1", "--max-retries", "1"];
+    let further: Vec<&str> = further.into_iter().chain(["--log-format", "json"]).collect();
+    let mut core = RealProcess::start_role("core", data.path(), &further);
+    let ann = User::new("ann");
+    let client = core.client().await.with_token(&ann.token);
+    let question = client.ask(actix_web::http::Method::POST, "/input");
+    let question = question.header("x-request-id", "the-id-of-this-request");
+    let answer = question.json(&json!({"content": "x"})).send().await;
+    assert_eq!(
+        (answer.status, answer.header("x-request-id")),
+        (503, Some("the-id-of-this-request"))
+    );
+    core.signal("TERM").await;
+    assert_eq!(core.wait().await.code(), Some(0));
+    let lines: Vec<serde_json::Value> =
+        core.stderr().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of_request: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["request_id"] == "the-id-of-this-request")
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    assert!(of_request.iter().any(|message| message.starts_with("trying again")), "{lines:?}");
+    assert!(of_request.iter().any(|message| message.starts_with("request failed")), "{lines:?}");
 }
