@@ -10,6 +10,8 @@ pub const TIMEOUT_HEADER: &str = "x-cortex-timeout-ms";
 /// Header that says which attempt of a call this is, from 1. A service that sees it does not retry
 /// further down: only the first process in a chain retries.
 pub const ATTEMPT_HEADER: &str = "x-cortex-attempt";
+/// Longer than any process runs.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Longest request id taken from a caller, in characters.
 pub const REQUEST_ID_CHARS_MAX: usize = 128;
 
@@ -33,6 +35,13 @@ impl RequestContext {
             deadline: Instant::now() + patience,
             retried_above: false,
         }
+    }
+
+    /// The same request without its deadline: a stream outlives it, and what it asks on the way has
+    /// bounds of its own.
+    #[must_use]
+    pub fn without_deadline(self) -> Self {
+        RequestContext { deadline: Instant::now() + FOREVER, ..self }
     }
 
     /// Time left until the deadline.

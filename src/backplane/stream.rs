@@ -157,7 +157,7 @@ where
     let (chunks, queue) = mpsc::channel(CHUNKS_WAITING_MAX);
     let pumping = pump(Outlet { chunks, drain, keep_alive });
     match context::current() {
-        Some(context) => actix_rt::spawn(context.scope(pumping)),
+        Some(context) => actix_rt::spawn(context.without_deadline().scope(pumping)),
         None => actix_rt::spawn(pumping),
     };
     futures_util::stream::unfold(queue, |mut queue| async move {

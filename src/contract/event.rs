@@ -9,6 +9,12 @@ pub const FACE_PLAIN: usize = 0;
 /// The rendering for `/v1`: `message` with a `message_type`.
 pub const FACE_MESSAGE: usize = 1;
 
+/// An item as an event of the vocabulary `face`.
+#[must_use]
+pub fn face(item: &Item, face: usize) -> Value {
+    if face == FACE_MESSAGE { message(item) } else { plain(item) }
+}
+
 /// An item as an event of the plain vocabulary. `output` satisfies both readings clients have of
 /// it: `content` at the top, and `data` with `content` and `conversation_id`.
 #[must_use]

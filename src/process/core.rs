@@ -18,7 +18,11 @@ use crate::{
         health::Reporter,
     },
     process::{Exit, Ground},
-    services::conversation::{self, Conversations, DATABASE_FILE, follower::Follower, login},
+    services::conversation::{
+        self, Conversations, DATABASE_FILE,
+        follower::{Follower, Since},
+        login,
+    },
 };
 
 /// The port core listens on unless told otherwise.
@@ -92,7 +96,7 @@ pub async fn run(
         settings.streams.streams_max,
     );
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    Follower::start(&ground.house, control.of("memory")?, bus.clone());
+    let since = Follower::start(&ground.house, control.of("memory")?, bus.clone());
     let reporter = Reporter {
         service: "core",
         title: "Cortex Core",
@@ -104,7 +108,7 @@ pub async fn run(
     };
     let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
     login::prepare(&hashing).await?;
-    let make = maker(&settings, &ground, database, bus, hashing);
+    let make = maker(&settings, &ground, database, (bus, since), hashing);
     let routes = move |clients: Rc<Clients>| {
         let core = make(clients);
         move |config: &mut ServiceConfig| {
@@ -119,7 +123,7 @@ fn maker(
     settings: &Settings,
     ground: &Ground,
     database: Database,
-    bus: Bus,
+    (bus, since): (Bus, Since),
     hashing: Gate,
 ) -> impl Fn(Rc<Clients>) -> Core + Clone + Send + 'static {
     let api_key = settings.services.service_discovery_api_key.clone().map(Into::into);
@@ -134,6 +138,7 @@ fn maker(
         tokens: tokens.clone(),
         token_life,
         bus: bus.clone(),
+        since: since.clone(),
         discovery: discovery.clone(),
         api_key: api_key.clone(),
         drain: drain.clone(),

@@ -33,6 +33,8 @@ pub(super) const RECONNECT_PAUSE: Backoff =
 pub enum StreamItem {
     /// The stream is open, now or again.
     Connected,
+    /// Everything after this sequence number will come; nothing up to it will.
+    Position(i64),
     /// An event with the sequence number it carries, if any.
     Event {
         /// Its sequence number.
@@ -190,8 +192,9 @@ impl Follower {
     async fn deliver(&mut self, event: Event) -> Result<(), Abandoned> {
         let seq = event.id.as_deref().and_then(|id| id.parse::<i64>().ok());
         let Some(text) = event.data else {
-            self.after = seq.or(self.after);
-            return Ok(());
+            let Some(seq) = seq else { return Ok(()) };
+            self.after = Some(seq);
+            return self.items.send(StreamItem::Position(seq)).await.map_err(|_gone| Abandoned);
         };
         if let (Some(seq), Some(after)) = (seq, self.after)
             && seq <= after

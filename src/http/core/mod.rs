@@ -23,7 +23,7 @@ use crate::{
         token::Tokens,
     },
     http::{health, routes::at},
-    services::conversation::Conversations,
+    services::conversation::{Conversations, follower::Since},
 };
 use style::Style;
 
@@ -42,6 +42,8 @@ pub struct Core {
     pub token_life: Duration,
     /// The event bus.
     pub bus: Bus,
+    /// From where on the bus has everything.
+    pub since: Since,
     /// Services and their endpoints.
     pub discovery: Discovery,
     /// Lets `X-API-Key` register services.

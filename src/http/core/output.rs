@@ -1,53 +1,76 @@
-//! `GET /output/stream`: what happens comes out.
+//! `GET /output/stream`: what happens comes out, from any event on.
+
+use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{self, Data},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
-    backplane::{clock, fanout::Subscribe, stream},
+    backplane::{
+        clock,
+        fanout::Subscribe,
+        host::integer,
+        stream::{self, Ended, Outlet},
+    },
     contract::event,
     http::{
         auth,
         body::Query,
         core::{Core, style::Style},
-        doors::event_stream,
+        doors::{event_stream, last_event_id},
         problem::Problem,
     },
     services::conversation::Caller,
 };
 
-/// `GET /output/stream`: all of the caller's events, or those of one conversation.
+/// The pause before memory is asked again for what a reader missed.
+const REPLAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// `GET /output/stream`: all of the caller's events, or those of one conversation. It resumes after
+/// `Last-Event-ID` or `?after=`.
 pub(crate) async fn stream(
     request: HttpRequest,
     style: Style,
     query: Query,
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::stream_caller(&request)?;
     let conversation = query.get("conversation_id").map(str::to_owned);
-    open(caller, style, conversation, &core).await
+    open(&request, style, &query, conversation, core).await
 }
 
 /// `GET /v1/conversation/{id}/messages/stream`: the conversation from the path.
 pub(crate) async fn of_conversation(
     request: HttpRequest,
     style: Style,
+    query: Query,
     id: web::Path<String>,
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::stream_caller(&request)?;
-    open(caller, style, Some(id.into_inner()), &core).await
+    open(&request, style, &query, Some(id.into_inner()), core).await
+}
+
+/// Whose events, which, and in which words.
+struct Wish {
+    caller: Caller,
+    conversation: Option<String>,
+    face: usize,
 }
 
 async fn open(
-    caller: Caller,
+    request: &HttpRequest,
     style: Style,
+    query: &Query,
     conversation: Option<String>,
-    core: &Core,
+    core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
+    let caller = auth::stream_caller(request)?;
+    let after = match query.get("after") {
+        Some(text) => Some(integer("after", text)?),
+        None => last_event_id(request)?,
+    };
     if let Some(id) = &conversation {
         core.conversations.must_take_part(&caller, id).await?;
     }
@@ -56,20 +79,60 @@ async fn open(
         Style::V1 => event::FACE_MESSAGE,
     };
     let first = event::connected(&caller.id, conversation.as_deref(), &clock::now_rfc3339());
-    let subscribe = Subscribe { user: Some(caller.id), conversation, face };
-    // Subscribed before the first event goes out: what is stored after it is not missed.
+    // Subscribed before anything is sent or read: what is stored from now on is not missed.
+    let user = Some(caller.id.clone());
+    let subscribe = Subscribe { user, conversation: conversation.clone(), face };
     let events = core.bus.subscribe(subscribe).await?;
-    let heartbeat = core.heartbeat;
-    let body = stream::body(core.keep_alive, core.drain.clone(), move |mut out| async move {
-        if out.send(stream::event(None, &first)).await.is_err() {
-            return;
-        }
-        let beat: Option<(_, fn() -> Bytes)> = Some((heartbeat, render_heartbeat));
-        if out.pump(events, i64::MIN, beat).await.is_ok() {
+    let wish = Wish { caller, conversation, face };
+    let (keep_alive, drain) = (core.keep_alive, core.drain.clone());
+    let body = stream::body(keep_alive, drain, move |mut out| async move {
+        let served = async {
+            out.send(stream::event(None, &first)).await?;
+            let seq = match after {
+                Some(seq) => replay(&mut out, &core, &wish, seq).await?,
+                None => i64::MIN,
+            };
+            let beat: Option<(_, fn() -> Bytes)> = Some((core.heartbeat, render_heartbeat));
+            out.pump(events, seq, beat).await
+        };
+        if served.await.is_ok() {
             log::info!("an output stream ended: its reader was too slow");
         }
     });
     Ok(event_stream().streaming(body))
+}
+
+/// Sends what was stored after `seq` and says up to where; from there on the subscription has
+/// everything. While memory is away it waits: the reader is kept, and told by comments.
+async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Result<i64, Ended> {
+    // Before the follower has begun, the bus may miss what memory has.
+    let mut since = core.since.clone();
+    while !matches!(
+        tokio::time::timeout(REPLAY_PAUSE, since.wait_for(Option::is_some)).await,
+        Ok(Ok(_))
+    ) {
+        out.send(Bytes::from_static(b": waiting for memory\n\n")).await?;
+    }
+    loop {
+        let conversation = wish.conversation.as_deref();
+        match core.conversations.said_after(&wish.caller, conversation, seq).await {
+            Ok(items) => {
+                let Some(last) = items.last() else { return Ok(seq) };
+                seq = last.seq;
+                let mut chunk = BytesMut::new();
+                for item in &items {
+                    let event = event::face(item, wish.face);
+                    chunk.extend_from_slice(&stream::event(Some(item.seq), &event));
+                }
+                out.send(chunk.freeze()).await?;
+            }
+            Err(failure) => {
+                log::warn!("missed events not read yet cause={failure}");
+                out.send(Bytes::from_static(b": waiting for memory\n\n")).await?;
+                tokio::time::sleep(REPLAY_PAUSE).await;
+            }
+        }
+    }
 }
 
 fn render_heartbeat() -> Bytes {

@@ -3,8 +3,11 @@
 //! Whoever stored it and through whichever process: what is in the log is streamed, once. When the
 //! connection breaks the client resumes it from the last item seen.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     answers_ping,
@@ -31,7 +34,12 @@ pub struct Follower {
     bus: Bus,
     /// The last item handed on, kept over a restart so that none is missed or repeated.
     seq: Option<i64>,
+    since: Arc<watch::Sender<Option<i64>>>,
 }
+
+/// From where on the bus has everything: the sequence number the follower began after, once it has
+/// reached memory. What was stored up to it is in memory only.
+pub type Since = watch::Receiver<Option<i64>>;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -39,8 +47,11 @@ struct Seen(i64);
 
 impl Follower {
     /// Starts following on this arbiter, from now on.
-    pub fn start(house: &House, memory: ServicePort, bus: Bus) {
-        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None });
+    pub fn start(house: &House, memory: ServicePort, bus: Bus) -> Since {
+        let (since, begun) = watch::channel(None);
+        let since = Arc::new(since);
+        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, since });
+        begun
     }
 }
 
@@ -48,11 +59,12 @@ impl Actor for Follower {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
         let (memory, bus, seq) = (self.memory.clone(), self.bus.clone(), self.seq);
+        let since = Arc::clone(&self.since);
         let seen =
             Port::<Seen>::to("follower", &ctx.address(), 1, std::time::Duration::from_secs(1));
         let following = async move {
             match memory.open(LOG.to_owned(), seq).await {
-                Ok(reader) => follow(reader, &bus, &seen).await,
+                Ok(reader) => follow(reader, &bus, &seen, &since).await,
                 Err(failure) => log::error!("memory's log cannot be followed cause={failure}"),
             }
         };
@@ -70,10 +82,19 @@ impl Handler<Seen> for Follower {
     }
 }
 
-async fn follow(mut reader: StreamReader, bus: &Bus, seen: &Port<Seen>) {
+async fn follow(
+    mut reader: StreamReader,
+    bus: &Bus,
+    seen: &Port<Seen>,
+    since: &watch::Sender<Option<i64>>,
+) {
     while let Some(item) = reader.next().await {
         match item {
             StreamItem::Connected => log::info!("following the log of memory"),
+            StreamItem::Position(seq) => {
+                since.send_if_modified(|since| since.is_none() && since.insert(seq) == &seq);
+                remember(seen, seq);
+            }
             StreamItem::Interrupted(failure) => {
                 log::warn!("the log of memory is interrupted cause={failure}");
             }

@@ -21,7 +21,7 @@ use crate::{
     },
     contract::{
         conversation::{Conversation, Input, Received},
-        item::{DEFAULT_CONVERSATION, ROLE_USER, Stored},
+        item::{DEFAULT_CONVERSATION, Item, ROLE_USER, Stored},
     },
     domain::{
         backoff::Repeatable,
@@ -153,6 +153,28 @@ impl Conversations {
                 (Vec::new(), Some(failure))
             }
         }
+    }
+
+    /// What the caller said after `seq`, in the log's order: one page, empty at the end of it.
+    ///
+    /// # Errors
+    /// Why memory could not be read.
+    pub async fn said_after(
+        &self,
+        caller: &Caller,
+        conversation_id: Option<&str>,
+        seq: i64,
+    ) -> Result<Vec<Item>, Failure> {
+        let user = client::segment(&caller.id);
+        let place = match conversation_id {
+            Some(id) => format!("history/{user}/conversation/{}", client::segment(id)),
+            None => format!("history/{user}"),
+        };
+        let page = self.clients.of("memory")?.read(format!("{place}?after={seq}")).await?;
+        serde_json::from_value(Value::Array(page)).map_err(|error| {
+            Failure::new(Kind::BadReply, format!("memory's items were not understood: {error}"))
+                .of_service("memory")
+        })
     }
 
     /// Asks cognition for `tool` in the caller's name.

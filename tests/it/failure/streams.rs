@@ -165,3 +165,64 @@ async fn a_reader_that_hangs_up_frees_its_subscription() {
     eventually("none", open(0)).await;
     cluster.stop().await;
 }
+
+/// The texts of the next `count` inputs of a stream.
+async fn texts(stream: &mut crate::harness::events::Events, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        let event = stream.next_of_type("input").await;
+        texts.push(event["data"]["content"].as_str().unwrap().to_owned());
+    }
+    texts
+}
+
+#[actix::test]
+async fn the_output_stream_resumes_after_the_last_event_seen_while_inputs_flow() {
+    let cluster = Cluster::start().await;
+    let ann = User::new("ann");
+    let core = cluster.core.of(&ann);
+    let all: Vec<String> = (0..350).map(|number| format!("{number}")).collect();
+    for text in &all[..300] {
+        post(&core, text).await.unwrap();
+    }
+    post(&cluster.core.of(&User::new("bob")), "not ann's").await.unwrap();
+    let question = core.ask(actix_web::http::Method::GET, "/output/stream");
+    let resuming = question.header("last-event-id", "10").open();
+    let flowing = async {
+        for text in &all[300..] {
+            post(&core, text).await.unwrap();
+        }
+    };
+    let ((_, resumed), ()) = futures_util::join!(resuming, flowing);
+    assert_eq!(texts(&mut resumed.unwrap(), 340).await, all[10..]);
+    let mut messages = core.events("/v1/output/stream?after=348").await;
+    assert_eq!(messages.next_of_type("message").await["data"]["content"], "347");
+    let bad = core.get("/output/stream?after=soon").await;
+    crate::harness::assert_error(&bad, 400, "invalid_parameter");
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn a_reader_resumes_over_restarts_of_core_and_memory() {
+    let args = ["--probe-interval", "0.05", "--retry-max-backoff", "0.1"];
+    let mut cluster = Cluster::builder().core_args(&args).start().await;
+    let ann = User::new("ann");
+    let mut stream = cluster.core.of(&ann).events("/output/stream").await;
+    post(&cluster.core.of(&ann), "seen").await.unwrap();
+    assert_eq!(texts(&mut stream, 1).await, ["seen"]);
+    cluster.core.stop().await;
+    cluster.memory.stop().await;
+    cluster.core.start();
+    let core = cluster.core.of(&ann);
+    // Memory is away: the reader is kept, and gets what it missed once memory is back.
+    let mut resumed = core.events("/output/stream?after=1").await;
+    resumed.next_of_type("connection_established").await;
+    cluster.memory.start();
+    let memory = cluster.memory.of(&ann);
+    let input = json!({"user_id": ann.id, "input_data": {"content": "missed"}});
+    memory.tool("store_input", input).await;
+    assert_eq!(texts(&mut resumed, 1).await, ["missed"]);
+    eventually("inputs are taken again", || async { post(&core, "live").await.is_ok() }).await;
+    assert_eq!(texts(&mut resumed, 1).await, ["live"]);
+    cluster.stop().await;
+}
