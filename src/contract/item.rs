@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 /// Role of a person's input.
 pub const ROLE_USER: &str = "user";
+/// Status of a store whose id was known.
+pub const ALREADY_EXISTS: &str = "already_exists";
 /// The conversation of inputs that name none.
 pub const DEFAULT_CONVERSATION: &str = "default";
 
@@ -57,7 +59,7 @@ fn content_type_text() -> String {
 }
 
 /// The answer to `store_input`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
     /// `stored`, or `already_exists` when the id was known.
     pub status: String,
@@ -68,6 +70,12 @@ pub struct Stored {
     /// Its place in the log.
     #[serde(default)]
     pub seq: i64,
+    /// The item as it was stored before; only with `already_exists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Item>,
+    /// Whether what was said is the same as then; only with `already_exists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_body: Option<bool>,
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! `POST /input`: what a user says goes in.
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
+    http::header::HeaderMap,
     web::{self, Data},
 };
 use serde_json::Value;
 
 use crate::{
     contract::conversation::{Input, Received},
-    domain::failure::{Failure, Kind},
+    domain::failure::{Failure, FieldProblem, Kind},
     http::{
         body::Json,
         core::{Core, style::Style},
@@ -17,19 +18,35 @@ use crate::{
     services::conversation::Caller,
 };
 
+/// Header with the caller's key for an input (draft-ietf-httpapi-idempotency-key-header).
+const KEY_HEADER: &str = "idempotency-key";
+/// Header of an answer that was given before.
+const REPLAYED_HEADER: &str = "idempotency-replayed";
+/// Longest key taken, in characters.
+const KEY_CHARS_MAX: usize = 255;
+
 /// `POST /input`: answered once the input is on disk in memory.
 pub(crate) async fn take(
+    request: HttpRequest,
     caller: Caller,
     style: Style,
     input: Json<Input>,
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
-    let received = core.conversations.take(&caller, input.0).await?;
-    Ok(style.with_data("received", value(&received)?))
+    let key = key(request.headers())?;
+    let taken = core.conversations.take(&caller, input.0, key.as_deref()).await?;
+    let mut response = style.with_data("received", value(&taken.received)?);
+    if taken.replayed {
+        let name = actix_web::http::header::HeaderName::from_static(REPLAYED_HEADER);
+        let yes = actix_web::http::header::HeaderValue::from_static("true");
+        response.headers_mut().insert(name, yes);
+    }
+    Ok(response)
 }
 
 /// `POST /v1/conversation/{id}/messages`: the conversation from the path.
 pub(crate) async fn to_conversation(
+    request: HttpRequest,
     caller: Caller,
     style: Style,
     id: web::Path<String>,
@@ -37,7 +54,24 @@ pub(crate) async fn to_conversation(
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
     let input = Input { conversation_id: Some(id.into_inner()), ..input.0 };
-    take(caller, style, Json(input), core).await
+    take(request, caller, style, Json(input), core).await
+}
+
+/// The caller's key: 1 to 255 visible ASCII characters, with or without the quotes of the draft.
+fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(value) = headers.get(KEY_HEADER) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let fits = (1..=KEY_CHARS_MAX).contains(&bare.len())
+        && bare.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if fits {
+        return Ok(Some(bare.to_owned()));
+    }
+    Err(Failure::invalid(vec![FieldProblem {
+        at: vec!["header".to_owned(), "Idempotency-Key".to_owned()],
+        message: format!("must have 1 to {KEY_CHARS_MAX} visible ASCII characters"),
+        kind: "value_error",
+    }]))
 }
 
 fn value(received: &Received) -> Result<Value, Failure> {

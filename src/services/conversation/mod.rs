@@ -10,6 +10,7 @@ use std::{collections::HashSet, path::Path, rc::Rc};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     backplane::{
@@ -21,11 +22,11 @@ use crate::{
     },
     contract::{
         conversation::{Conversation, Input, Received},
-        item::{DEFAULT_CONVERSATION, Item, ROLE_USER, Stored},
+        item::{ALREADY_EXISTS, DEFAULT_CONVERSATION, Item, ROLE_USER, Stored},
     },
     domain::{
         backoff::Repeatable,
-        failure::{Failure, Kind},
+        failure::{Failure, FieldProblem, Kind},
         permission::{self, Wish},
     },
 };
@@ -65,6 +66,31 @@ pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Fai
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }
 
+/// An input that was taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// What is answered.
+    pub received: Received,
+    /// Whether it had been taken before, under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// The id of a user's input with an idempotency key: the same for the same user and key, and for
+/// nothing else (UUIDv8 from SHA-256; RFC 9562, section 5.8).
+fn keyed_id(user_id: &str, key: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update("cortex input\0")
+        .chain_update(user_id)
+        .chain_update("\0")
+        .chain_update(key)
+        .finalize();
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.iter()) {
+        *to = *from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
 impl Conversations {
     /// The service over core's store and this worker's clients.
     #[must_use]
@@ -72,12 +98,18 @@ impl Conversations {
         Conversations { database, clients }
     }
 
-    /// Takes an input: checked, then stored in memory, and only then acknowledged.
+    /// Takes an input: checked, then stored in memory, and only then acknowledged. With an
+    /// idempotency `key`, the same input again gets the same answer and is stored once.
     ///
     /// # Errors
     /// `validation_error`; `resource_not_found` or `permission_denied` for the conversation; why
     /// memory could not store it.
-    pub async fn take(&self, caller: &Caller, input: Input) -> Result<Received, Failure> {
+    pub async fn take(
+        &self,
+        caller: &Caller,
+        input: Input,
+        key: Option<&str>,
+    ) -> Result<Taken, Failure> {
         let content = input
             .content
             .or(input.message)
@@ -90,11 +122,27 @@ impl Conversations {
             conversation_id,
             timestamp: clock::now_rfc3339(),
             metadata: input.metadata.unwrap_or_default(),
-            message_id: uuid::Uuid::now_v7().to_string(),
+            message_id: match key {
+                Some(key) => keyed_id(&caller.id, key),
+                None => uuid::Uuid::now_v7().to_string(),
+            },
         };
         let stored = self.store(caller, &received).await?;
         log::debug!("input stored seq={} conversation={}", stored.seq, received.conversation_id);
-        Ok(received)
+        let replayed = key.is_some() && stored.status == ALREADY_EXISTS;
+        if replayed && stored.same_body == Some(false) {
+            let message = "was used before for another input";
+            return Err(Failure::invalid(vec![FieldProblem {
+                at: vec!["header".to_owned(), "Idempotency-Key".to_owned()],
+                message: message.to_owned(),
+                kind: "value_error",
+            }]));
+        }
+        let timestamp = match stored.item {
+            Some(before) => before.timestamp,
+            None => received.timestamp,
+        };
+        Ok(Taken { received: Received { timestamp, ..received }, replayed })
     }
 
     /// Whether the caller takes part in a conversation. Everyone has one called `default`.
@@ -212,5 +260,20 @@ impl Conversations {
             Failure::new(Kind::BadReply, format!("memory did not confirm the input: {error}"))
                 .of_service("memory")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_leads_to_one_id_per_user() {
+        let id = keyed_id("ann", "k");
+        assert_eq!(id, keyed_id("ann", "k"));
+        assert_ne!(id, keyed_id("bob", "k"));
+        assert_ne!(id, keyed_id("ann", "k2"));
+        assert_ne!(keyed_id("a", "b\0c"), keyed_id("a\0b", "cc"));
+        assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 8);
     }
 }

@@ -1,6 +1,7 @@
 //! From what a caller sent to an item: which keys mean what, and what is not acceptable.
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     backplane::clock,
@@ -13,6 +14,33 @@ pub const NAME_CHARS_MAX: usize = 255;
 
 /// Keys an item carries itself; in an input they mean nothing and are moved into `metadata`.
 const RESERVED: [&str; 2] = ["seq", "user_id"];
+
+/// An item that is to be stored, and the hash of what it says.
+#[derive(Clone, Debug)]
+pub struct NewItem {
+    /// The item; its `seq` is not given out yet.
+    pub item: Item,
+    /// SHA-256 of what the caller said, without when and under which id: two stores with one id and
+    /// one hash are one store that was repeated.
+    pub body_hash: String,
+}
+
+impl From<Item> for NewItem {
+    fn from(item: Item) -> Self {
+        let said = serde_json::json!([
+            item.conversation_id,
+            item.role,
+            item.caption,
+            item.content,
+            item.content_type,
+            item.metadata,
+            item.extra
+        ]);
+        let digest = Sha256::digest(said.to_string().as_bytes());
+        let body_hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        NewItem { item, body_hash }
+    }
+}
 
 /// What an update may change.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -197,6 +225,18 @@ mod tests {
         assert_eq!(item.timestamp, "2026-11-20T10:33:05.000000Z");
         assert_eq!(item.extra.get("mood"), Some(&json!({"good": true})));
         assert_eq!(item.metadata.get("seq"), Some(&json!(99)), "kept, but means nothing");
+    }
+
+    #[test]
+    fn the_hash_is_of_what_was_said_not_of_when() {
+        let hash = |input: Value, now: i64| {
+            NewItem::from(item("u", input.as_object().unwrap().clone(), now).unwrap()).body_hash
+        };
+        let said = || json!({"content": "a", "metadata": {"x": 1, "y": 2}});
+        assert_eq!(hash(said(), NOW), hash(said(), NOW + 1));
+        let reordered = json!({"metadata": {"y": 2, "x": 1}, "content": "a"});
+        assert_eq!(hash(said(), NOW), hash(reordered, NOW));
+        assert_ne!(hash(said(), NOW), hash(json!({"content": "a"}), NOW));
     }
 
     #[test]

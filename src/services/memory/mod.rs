@@ -25,7 +25,7 @@ use crate::{
         metrics::Metrics,
         vitals::House,
     },
-    contract::item::{Item, Stored},
+    contract::item::{ALREADY_EXISTS, Item, Stored},
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
@@ -113,14 +113,23 @@ impl Memory {
         caller.must_act_for(user_id)?;
         let item = intake::item(user_id, input, clock::now_micros())?;
         let (user_id, item_id) = (item.user_id.clone(), item.id.clone());
-        let (status, seq) = match self.write(Write::Store(Box::new(item))).await? {
-            Written::Stored { seq } => ("stored", seq),
-            Written::Known { seq } => ("already_exists", seq),
-            Written::Changed(_) | Written::Removed(_) => {
-                return Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"));
+        match self.write(Write::Store(Box::new(item.into()))).await? {
+            Written::Stored { seq } => {
+                let status = "stored".to_owned();
+                Ok(Stored { status, user_id, item_id, seq, item: None, same_body: None })
             }
-        };
-        Ok(Stored { status: status.to_owned(), user_id, item_id, seq })
+            Written::Known { item, same_body } => Ok(Stored {
+                status: ALREADY_EXISTS.to_owned(),
+                user_id,
+                item_id,
+                seq: item.seq,
+                item: Some(*item),
+                same_body: Some(same_body),
+            }),
+            Written::Changed(_) | Written::Removed(_) => {
+                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
+            }
+        }
     }
 
     /// Changes an item of `user_id`.

@@ -15,5 +15,6 @@ diesel::table! {
         timestamp -> Text,
         metadata -> Text,
         extra -> Text,
+        body_hash -> Text,
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     backplane::database::storage_failure,
     contract::item::Item,
     domain::failure::Failure,
-    services::memory::{intake::Changes, schema::memory_items},
+    services::memory::{
+        intake::{Changes, NewItem},
+        schema::memory_items,
+    },
 };
 
 #[derive(Queryable, Selectable)]
@@ -43,6 +46,7 @@ struct NewRow<'a> {
     timestamp: &'a str,
     metadata: String,
     extra: String,
+    body_hash: &'a str,
 }
 
 impl From<Row> for Item {
@@ -184,12 +188,13 @@ pub fn head(connection: &mut SqliteConnection) -> Result<i64, Failure> {
     .map_err(|error| storage_failure(&error))
 }
 
-/// Whether an item was stored now, and its sequence number.
+/// Stores an item, unless its owner has one of that id.
 ///
 /// # Errors
 /// The database's own, for the writer to judge.
-pub fn insert(connection: &mut SqliteConnection, item: &Item) -> QueryResult<(bool, i64)> {
+pub fn insert(connection: &mut SqliteConnection, new: &NewItem) -> QueryResult<Inserted> {
     use memory_items::dsl;
+    let NewItem { item, body_hash } = new;
     let row = NewRow {
         id: &item.id,
         user_id: &item.user_id,
@@ -203,6 +208,7 @@ pub fn insert(connection: &mut SqliteConnection, item: &Item) -> QueryResult<(bo
         timestamp: &item.timestamp,
         metadata: write_map(&item.metadata),
         extra: write_map(&item.extra),
+        body_hash,
     };
     let inserted: Option<i64> = diesel::insert_into(dsl::memory_items)
         .values(&row)
@@ -212,14 +218,28 @@ pub fn insert(connection: &mut SqliteConnection, item: &Item) -> QueryResult<(bo
         .get_result(connection)
         .optional()?;
     if let Some(seq) = inserted {
-        return Ok((true, seq));
+        return Ok(Inserted::Now(seq));
     }
-    let known = dsl::memory_items
-        .select(dsl::seq)
+    let (known, hash): (Row, String) = dsl::memory_items
+        .select((Row::as_select(), dsl::body_hash))
         .filter(dsl::user_id.eq(&item.user_id))
         .filter(dsl::id.eq(&item.id))
         .first(connection)?;
-    Ok((false, known))
+    let same_body = hash.is_empty() || hash == *body_hash;
+    Ok(Inserted::Before { item: Box::new(Item::from(known)), same_body })
+}
+
+/// What came of storing an item.
+pub enum Inserted {
+    /// Stored now, under this sequence number.
+    Now(i64),
+    /// Known before.
+    Before {
+        /// As it is stored.
+        item: Box<Item>,
+        /// Whether what was said is the same.
+        same_body: bool,
+    },
 }
 
 /// Changes an item of a user; `None` when there is none.

@@ -31,7 +31,10 @@ use crate::{
         failure::{Failure, Kind},
         sse,
     },
-    services::memory::{intake::Changes, store},
+    services::memory::{
+        intake::{Changes, NewItem},
+        store::{self, Inserted},
+    },
 };
 
 /// Writes that wait for the writer; more are refused.
@@ -43,7 +46,7 @@ pub const WRITES_PER_COMMIT_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub enum Write {
     /// A new item; known ids change nothing.
-    Store(Box<Item>),
+    Store(Box<NewItem>),
     /// Changes to an item.
     Update {
         /// Whose.
@@ -72,8 +75,10 @@ pub enum Written {
     },
     /// Stored before.
     Known {
-        /// Its place in the log.
-        seq: i64,
+        /// As it is stored.
+        item: Box<Item>,
+        /// Whether what was said is the same.
+        same_body: bool,
     },
     /// The item after the change; `None` when there is none.
     Changed(Option<Box<Item>>),
@@ -276,7 +281,7 @@ impl Thread {
             .iter()
             .zip(results)
             .filter_map(|((write, _), written)| match (write, written) {
-                (Write::Store(item), Written::Stored { seq }) => broadcast(item, *seq),
+                (Write::Store(new), Written::Stored { seq }) => broadcast(&new.item, *seq),
                 _ => None,
             })
             .collect();
@@ -309,9 +314,9 @@ fn reopened<'a>(
 
 fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResult<Written> {
     Ok(match write {
-        Write::Store(item) => match store::insert(connection, item)? {
-            (true, seq) => Written::Stored { seq },
-            (false, seq) => Written::Known { seq },
+        Write::Store(new) => match store::insert(connection, new)? {
+            Inserted::Now(seq) => Written::Stored { seq },
+            Inserted::Before { item, same_body } => Written::Known { item, same_body },
         },
         Write::Update { user_id, id, changes } => {
             Written::Changed(store::update(connection, user_id, id, changes)?.map(Box::new))

@@ -1,5 +1,6 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
+mod idempotency;
 mod memory_away;
 mod process;
 mod streams;

@@ -1,0 +1,1 @@
+ALTER TABLE memory_items DROP COLUMN body_hash;
