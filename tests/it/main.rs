@@ -3,11 +3,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::string_slice,
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod contract;
 mod failure;
 mod harness;
+mod hostile;
 mod smoke;
 mod tidy;

@@ -1,8 +1,12 @@
 //! Memory, cognition and core in this process, on free ports, with data of their own.
 
-use std::{net::TcpListener, path::Path};
+use std::path::Path;
 
-use super::{API_KEY, Node, SECRET, eventually, node::Role, proxy::ChaosProxy};
+use super::{
+    API_KEY, Node, SECRET, eventually,
+    node::{Door, Role},
+    proxy::ChaosProxy,
+};
 
 /// A running cluster. End every test with [`Cluster::stop`]; dropping it otherwise is a failure.
 pub(crate) struct Cluster {
@@ -103,7 +107,7 @@ impl Builder {
     /// Starts all three, and returns once core follows memory's log.
     pub(crate) async fn start(self) -> Cluster {
         let data = tempfile::tempdir().unwrap();
-        let (memory_door, cognition_door, core_door) = (free_port(), free_port(), free_port());
+        let (memory_door, cognition_door, core_door) = (Door::new(), Door::new(), Door::new());
         let memory_proxy = proxy(self.memory_proxy, &memory_door).await;
         let cognition_proxy = proxy(self.cognition_proxy, &cognition_door).await;
         let memory_url = url(memory_proxy.as_ref(), &memory_door);
@@ -111,7 +115,7 @@ impl Builder {
         let directory = |role: Role| data.path().join(role.name()).display().to_string();
         let start = |door, role, own: &[&str], further: Vec<String>| {
             let own = own.iter().map(|&argument| argument.to_owned());
-            Node::start_on(door, role, common().chain(own).chain(further).collect())
+            Node::start_at(door, role, common().chain(own).chain(further).collect())
         };
         let own = ["--data-dir", &directory(Role::Memory)];
         let memory = start(memory_door, Role::Memory, &own, self.memory);
@@ -142,17 +146,13 @@ fn common() -> impl Iterator<Item = String> {
     arguments.into_iter().map(str::to_owned)
 }
 
-fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+async fn proxy(wanted: bool, before: &Door) -> Option<ChaosProxy> {
+    if wanted { Some(ChaosProxy::start(before.address()).await) } else { None }
 }
 
-async fn proxy(wanted: bool, before: &TcpListener) -> Option<ChaosProxy> {
-    if wanted { Some(ChaosProxy::start(before.local_addr().unwrap()).await) } else { None }
-}
-
-fn url(proxy: Option<&ChaosProxy>, door: &TcpListener) -> String {
+fn url(proxy: Option<&ChaosProxy>, door: &Door) -> String {
     match proxy {
         Some(proxy) => proxy.url(),
-        None => format!("http://{}", door.local_addr().unwrap()),
+        None => format!("http://{}", door.address()),
     }
 }

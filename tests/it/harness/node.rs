@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use actix_rt::task::JoinHandle;
+use actix_rt::{net::TcpSocket, task::JoinHandle};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use cortex::process::{Exit, cognition, core, memory};
 use futures_util::future::LocalBoxFuture;
@@ -28,10 +28,34 @@ impl Role {
     }
 }
 
+/// A free port that stays this test's own, also while nobody listens on it: a socket that is bound
+/// and does not listen keeps the system from giving it away, and lets us listen beside it.
+pub(crate) struct Door {
+    address: SocketAddr,
+    _held: TcpSocket,
+}
+
+impl Door {
+    pub(crate) fn new() -> Self {
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Door { address: held.local_addr().unwrap(), _held: held }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn listen(&self) -> TcpListener {
+        TcpListener::bind(self.address).expect("nobody listens there")
+    }
+}
+
 /// A process that runs, or may run again at the same address.
 pub(crate) struct Node {
     role: Role,
-    address: SocketAddr,
+    door: Door,
     arguments: Vec<String>,
     running: Option<Running>,
 }
@@ -42,18 +66,19 @@ struct Running {
 }
 
 impl Node {
-    /// Starts a process on `listener`.
-    pub(crate) fn start_on(listener: TcpListener, role: Role, arguments: Vec<String>) -> Self {
-        let address = listener.local_addr().unwrap();
-        let mut node = Node { role, address, arguments, running: None };
-        node.launch(listener);
+    /// Starts a process that listens at `door`.
+    pub(crate) fn start_at(door: Door, role: Role, arguments: Vec<String>) -> Self {
+        let mut node = Node { role, door, arguments, running: None };
+        node.start();
         node
     }
 
-    /// Starts it again at the address it had.
+    /// Starts it, again at the address it had.
     pub(crate) fn start(&mut self) {
         assert!(self.running.is_none(), "{} runs already", self.role.name());
-        self.launch(TcpListener::bind(self.address).unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let run = run(self.role, &self.arguments, self.door.listen(), stopped);
+        self.running = Some(Running { stop, ended: actix_rt::spawn(run) });
     }
 
     /// Tells it to leave, and waits until it has; it must leave without a failure, and its port
@@ -63,7 +88,7 @@ impl Node {
         assert!(stop.send(()).is_ok(), "{} ended before it was told to", self.role.name());
         let ended = within(&format!("{} leaves", self.role.name()), ended).await;
         ended.unwrap().unwrap_or_else(|exit| panic!("{}: {exit}", self.role.name()));
-        drop(TcpListener::bind(self.address).expect("its port is free"));
+        drop(self.door.listen());
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -71,11 +96,11 @@ impl Node {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.door.address()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     /// A client without a token.
@@ -91,12 +116,6 @@ impl Node {
     /// A client with the token of a service that may call here.
     pub(crate) fn of_service(&self) -> Client {
         self.anonymous().with_token(&service_token("tester", &[self.role.name()]))
-    }
-
-    fn launch(&mut self, listener: TcpListener) {
-        let (stop, stopped) = oneshot::channel();
-        let run = run(self.role, &self.arguments, listener, stopped);
-        self.running = Some(Running { stop, ended: actix_rt::spawn(run) });
     }
 }
 
