@@ -90,6 +90,8 @@ pub struct Input {
     pub conversation_id: Option<String>,
     /// Whatever the client attached.
     pub metadata: Option<Map<String, Value>>,
+    /// The request's id, as some clients of `/v1` send it; echoed there.
+    pub request_id: Option<String>,
 }
 
 /// What was taken in.

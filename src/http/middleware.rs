@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::{
-    Error,
-    body::MessageBody,
+    Error, ResponseError as _,
+    body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method, StatusCode,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::Data,
 };
@@ -40,7 +43,7 @@ pub struct Reception {
 pub async fn receive<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let begun = Instant::now();
     let Some(reception) = request.app_data::<Data<Reception>>().cloned() else {
         return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
@@ -59,7 +62,13 @@ pub async fn receive<B: MessageBody + 'static>(
             if let Ok(value) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
             }
-            Ok(response)
+            Ok(if is_refused_preflight(&response) {
+                let failure = Failure::new(Kind::InvalidRequest, "this origin may not call here");
+                let problem = Problem::of_request(failure, id).error_response();
+                response.into_response(problem).map_into_right_body()
+            } else {
+                response.map_into_left_body()
+            })
         }
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
@@ -72,6 +81,11 @@ pub async fn receive<B: MessageBody + 'static>(
             Err(Problem::of_request(failure, id).into())
         }
     }
+}
+
+/// Whether this is the plain text a preflight from a strange origin is refused with.
+fn is_refused_preflight<B>(response: &ServiceResponse<B>) -> bool {
+    response.request().method() == Method::OPTIONS && response.status() == StatusCode::BAD_REQUEST
 }
 
 fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> RequestContext {

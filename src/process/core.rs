@@ -1,6 +1,6 @@
 //! The core process.
 
-use std::{future::Future, net::TcpListener, rc::Rc, time::Duration};
+use std::{future::Future, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::web::{Data, ServiceConfig};
 use clap::Args;
@@ -20,7 +20,7 @@ use crate::{
     process::{Exit, Ground},
     services::conversation::{
         self, Conversations, DATABASE_FILE,
-        follower::{Follower, Since},
+        follower::{Beginning, Follower},
         login,
     },
 };
@@ -96,7 +96,7 @@ pub async fn run(
         settings.streams.streams_max,
     );
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    let since = Follower::start(&ground.house, control.of("memory")?, bus.clone());
+    let beginning = Follower::start(&ground.house, control.of("memory")?, bus.clone());
     let reporter = Reporter {
         service: "core",
         title: "Cortex Core",
@@ -108,7 +108,7 @@ pub async fn run(
     };
     let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
     login::prepare(&hashing).await?;
-    let make = maker(&settings, &ground, database, (bus, since), hashing);
+    let make = maker(&settings, &ground, database, (bus, beginning), hashing);
     let routes = move |clients: Rc<Clients>| {
         let core = make(clients);
         move |config: &mut ServiceConfig| {
@@ -123,7 +123,7 @@ fn maker(
     settings: &Settings,
     ground: &Ground,
     database: Database,
-    (bus, since): (Bus, Since),
+    (bus, beginning): (Bus, Arc<Beginning>),
     hashing: Gate,
 ) -> impl Fn(Rc<Clients>) -> Core + Clone + Send + 'static {
     let api_key = settings.services.service_discovery_api_key.clone().map(Into::into);
@@ -132,13 +132,18 @@ fn maker(
     let token_life = settings.identity.token_life();
     let streams = settings.streams.clone();
     move |clients| Core {
-        conversations: Conversations::new(database.clone(), clients),
+        conversations: Conversations::new(
+            database.clone(),
+            clients,
+            bus.clone(),
+            Arc::clone(&beginning),
+        ),
         database: database.clone(),
         hashing: hashing.clone(),
         tokens: tokens.clone(),
         token_life,
         bus: bus.clone(),
-        since: since.clone(),
+        since: beginning.watch(),
         discovery: discovery.clone(),
         api_key: api_key.clone(),
         drain: drain.clone(),

@@ -1,7 +1,7 @@
 //! `/cognition/{context,analyze,search}`: cognition's tools in the caller's name.
 
 use actix_web::{HttpResponse, web::Data};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     domain::failure::{Failure, FieldProblem},
@@ -64,8 +64,32 @@ async fn ask(
     tool: &str,
     arguments: Map<String, Value>,
 ) -> Result<HttpResponse, Problem> {
-    let data = core.conversations.ask_cognition(caller, tool, arguments).await?;
-    Ok(style.with_data("success", data))
+    let query = arguments.get("query").cloned().unwrap_or_default();
+    let data = match core.conversations.ask_cognition(caller, tool, arguments).await {
+        Err(failure) if failure.is_ours() => {
+            log::warn!("cognition did not answer tool={tool} cause={failure}");
+            fallback(caller, query, &failure)
+        }
+        answer => answer?,
+    };
+    Ok(style.with_data("success", data, None))
+}
+
+/// What is answered while cognition is away: nothing found, and why, so that an app goes on without
+/// context instead of failing.
+fn fallback(caller: &Caller, query: Value, failure: &Failure) -> Value {
+    json!({
+        "context": [],
+        "relevant_items": [],
+        "results": [],
+        "entities": {},
+        "count": 0,
+        "query": query,
+        "user_id": caller.id,
+        "error": "cognition_service_unavailable",
+        "error_detail": failure.message,
+        "fallback": true,
+    })
 }
 
 fn problem(field: &str, message: String, kind: &'static str) -> Failure {

@@ -34,8 +34,9 @@ pub(crate) async fn take(
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
     let key = key(request.headers())?;
+    let named = input.0.request_id.clone();
     let taken = core.conversations.take(&caller, input.0, key.as_deref()).await?;
-    let mut response = style.with_data("received", value(&taken.received)?);
+    let mut response = style.with_data("received", value(&taken.received)?, named.as_deref());
     if taken.replayed {
         let name = actix_web::http::header::HeaderName::from_static(REPLAYED_HEADER);
         let yes = actix_web::http::header::HeaderValue::from_static("true");

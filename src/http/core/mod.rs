@@ -16,6 +16,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     backplane::{
@@ -23,7 +24,7 @@ use crate::{
         token::Tokens,
     },
     http::{health, routes::at},
-    services::conversation::{Conversations, follower::Since},
+    services::conversation::Conversations,
 };
 use style::Style;
 
@@ -43,7 +44,7 @@ pub struct Core {
     /// The event bus.
     pub bus: Bus,
     /// From where on the bus has everything.
-    pub since: Since,
+    pub since: watch::Receiver<Option<i64>>,
     /// Services and their endpoints.
     pub discovery: Discovery,
     /// Lets `X-API-Key` register services.

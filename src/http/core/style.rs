@@ -54,11 +54,18 @@ impl Style {
         HttpResponse::build(code).json(body)
     }
 
-    /// An answer that has `status` and `data` in both styles.
-    pub(crate) fn with_data(self, status: &str, data: Value) -> HttpResponse {
+    /// An answer that has `status` and `data` in both styles; `/v1` echoes the request id the body
+    /// `named`, if it did.
+    pub(crate) fn with_data(self, status: &str, data: Value, named: Option<&str>) -> HttpResponse {
         HttpResponse::Ok().json(match self {
             Style::Plain => json!({ "status": status, "data": data }),
-            Style::V1 => wrapped(status, data),
+            Style::V1 => {
+                let mut body = wrapped(status, data);
+                if let (Some(id), Some(body)) = (named, body.as_object_mut()) {
+                    body.insert("request_id".to_owned(), id.into());
+                }
+                body
+            }
         })
     }
 }

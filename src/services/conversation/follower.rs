@@ -3,7 +3,7 @@
 //! Whoever stored it and through whichever process: what is in the log is streamed, once. When the
 //! connection breaks the client resumes it from the last item seen.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -34,12 +34,58 @@ pub struct Follower {
     bus: Bus,
     /// The last item handed on, kept over a restart so that none is missed or repeated.
     seq: Option<i64>,
-    since: Arc<watch::Sender<Option<i64>>>,
+    beginning: Arc<Beginning>,
 }
 
 /// From where on the bus has everything: the sequence number the follower began after, once it has
-/// reached memory. What was stored up to it is in memory only.
-pub type Since = watch::Receiver<Option<i64>>;
+/// reached memory.
+///
+/// An input may be acknowledged before the follower has begun. It must be streamed once all the
+/// same: the follower begins before the first such input, and what is acknowledged afterwards,
+/// though it was stored before, is handed to the bus by whoever acknowledged it.
+#[derive(Debug)]
+pub struct Beginning {
+    known: watch::Sender<Option<i64>>,
+    /// The first input acknowledged before the follower had begun.
+    first: Mutex<i64>,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Beginning { known: watch::Sender::new(None), first: Mutex::new(i64::MAX) }
+    }
+}
+
+impl Beginning {
+    /// An input was stored under `seq` and is acknowledged now; whether the follower will not
+    /// bring it, so that it must be published otherwise.
+    #[must_use]
+    pub fn acknowledged(&self, seq: i64) -> bool {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = *self.known.borrow() {
+            return seq <= since;
+        }
+        *first = seq.min(*first);
+        false
+    }
+
+    /// The follower has reached memory, whose log has come to `position`: where it begins.
+    fn begin(&self, position: i64) -> i64 {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = *self.known.borrow() {
+            return since;
+        }
+        let since = position.min(*first - 1);
+        self.known.send_replace(Some(since));
+        since
+    }
+
+    /// Where the bus begins, once that is known.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<i64>> {
+        self.known.subscribe()
+    }
+}
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -47,11 +93,11 @@ struct Seen(i64);
 
 impl Follower {
     /// Starts following on this arbiter, from now on.
-    pub fn start(house: &House, memory: ServicePort, bus: Bus) -> Since {
-        let (since, begun) = watch::channel(None);
-        let since = Arc::new(since);
-        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, since });
-        begun
+    pub fn start(house: &House, memory: ServicePort, bus: Bus) -> Arc<Beginning> {
+        let beginning = Arc::new(Beginning::default());
+        let kept = Arc::clone(&beginning);
+        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, beginning: kept });
+        beginning
     }
 }
 
@@ -59,13 +105,23 @@ impl Actor for Follower {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
         let (memory, bus, seq) = (self.memory.clone(), self.bus.clone(), self.seq);
-        let since = Arc::clone(&self.since);
+        let beginning = Arc::clone(&self.beginning);
         let seen =
             Port::<Seen>::to("follower", &ctx.address(), 1, std::time::Duration::from_secs(1));
         let following = async move {
-            match memory.open(LOG.to_owned(), seq).await {
-                Ok(reader) => follow(reader, &bus, &seen, &since).await,
-                Err(failure) => log::error!("memory's log cannot be followed cause={failure}"),
+            let mut after = seq;
+            loop {
+                let fresh = after.is_none().then_some(beginning.as_ref());
+                after = match memory.open(LOG.to_owned(), after).await {
+                    Ok(reader) => follow(reader, &bus, &seen, fresh).await,
+                    Err(failure) => {
+                        log::error!("memory's log cannot be followed cause={failure}");
+                        None
+                    }
+                };
+                if after.is_none() {
+                    return;
+                }
             }
         };
         // When following ends the actor stops, and the keeper starts it again.
@@ -82,17 +138,24 @@ impl Handler<Seen> for Follower {
     }
 }
 
+/// Follows one stream to its end. `fresh` is where the bus will begin, before that is known; the
+/// answer is where to begin instead, if not here.
 async fn follow(
     mut reader: StreamReader,
     bus: &Bus,
     seen: &Port<Seen>,
-    since: &watch::Sender<Option<i64>>,
-) {
+    mut fresh: Option<&Beginning>,
+) -> Option<i64> {
     while let Some(item) = reader.next().await {
         match item {
             StreamItem::Connected => log::info!("following the log of memory"),
             StreamItem::Position(seq) => {
-                since.send_if_modified(|since| since.is_none() && since.insert(seq) == &seq);
+                if let Some(beginning) = fresh.take() {
+                    let since = beginning.begin(seq);
+                    if since < seq {
+                        return Some(since);
+                    }
+                }
                 remember(seen, seq);
             }
             StreamItem::Interrupted(failure) => {
@@ -113,6 +176,7 @@ async fn follow(
             }
         }
     }
+    None
 }
 
 fn remember(seen: &Port<Seen>, seq: i64) {
@@ -123,7 +187,8 @@ fn remember(seen: &Port<Seen>, seq: i64) {
 }
 
 /// An item as the output stream's event, rendered once for each vocabulary.
-fn broadcast(item: &Item) -> Broadcast {
+#[must_use]
+pub fn broadcast(item: &Item) -> Broadcast {
     let render =
         |event: serde_json::Value| Bytes::from(sse::render(Some(item.seq), &event.to_string()));
     Broadcast {
@@ -132,5 +197,29 @@ fn broadcast(item: &Item) -> Broadcast {
         seq: item.seq,
         kind: if item.role == ROLE_USER { "input" } else { "output" },
         faces: vec![render(event::plain(item)), render(event::message(item))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_before_the_beginning_is_brought_by_the_follower() {
+        let beginning = Beginning::default();
+        assert!(!beginning.acknowledged(7));
+        assert!(!beginning.acknowledged(5));
+        assert_eq!(beginning.begin(10), 4, "before the first of them");
+        assert!(!beginning.acknowledged(9), "stored before, acknowledged after: still brought");
+        assert!(!beginning.acknowledged(11));
+    }
+
+    #[test]
+    fn what_was_stored_before_the_beginning_and_acknowledged_after_is_not() {
+        let beginning = Beginning::default();
+        assert_eq!(beginning.begin(10), 10);
+        assert!(beginning.acknowledged(10));
+        assert!(!beginning.acknowledged(11));
+        assert_eq!(beginning.begin(12), 10, "it begins once");
     }
 }

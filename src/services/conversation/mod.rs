@@ -6,7 +6,7 @@ mod schema;
 pub mod spaces;
 pub mod store;
 
-use std::{collections::HashSet, path::Path, rc::Rc};
+use std::{collections::HashSet, path::Path, rc::Rc, sync::Arc};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::{Map, Value, json};
@@ -18,6 +18,7 @@ use crate::{
         clock,
         config::Data,
         database::{self, Database},
+        fanout::Bus,
         metrics::Metrics,
     },
     contract::{
@@ -30,6 +31,7 @@ use crate::{
         permission::{self, Wish},
     },
 };
+use follower::Beginning;
 
 /// The schema, oldest first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/core/sqlite");
@@ -54,6 +56,8 @@ pub struct Caller {
 pub struct Conversations {
     database: Database,
     clients: Rc<Clients>,
+    bus: Bus,
+    beginning: Arc<Beginning>,
 }
 
 /// Opens core's store at `path` and brings its schema up.
@@ -64,6 +68,25 @@ pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Fai
     let mut connection = database::connect(path)?;
     database::migrate(&mut connection, MIGRATIONS)?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
+}
+
+/// A taken input as the item it was stored as.
+fn said(caller: &Caller, received: &Received, seq: i64) -> Item {
+    Item {
+        seq,
+        id: received.message_id.clone(),
+        user_id: caller.id.clone(),
+        sender_id: caller.id.clone(),
+        conversation_id: Some(received.conversation_id.clone()),
+        role: ROLE_USER.to_owned(),
+        sender: (!caller.name.is_empty()).then(|| caller.name.clone()),
+        caption: None,
+        content: received.content.clone(),
+        content_type: "text".to_owned(),
+        timestamp: received.timestamp.clone(),
+        metadata: received.metadata.clone(),
+        extra: Map::new(),
+    }
 }
 
 /// An input that was taken.
@@ -92,10 +115,15 @@ fn keyed_id(user_id: &str, key: &str) -> String {
 }
 
 impl Conversations {
-    /// The service over core's store and this worker's clients.
+    /// The service over core's store, this worker's clients, and the bus with its beginning.
     #[must_use]
-    pub fn new(database: Database, clients: Rc<Clients>) -> Self {
-        Conversations { database, clients }
+    pub fn new(
+        database: Database,
+        clients: Rc<Clients>,
+        bus: Bus,
+        beginning: Arc<Beginning>,
+    ) -> Self {
+        Conversations { database, clients, bus, beginning }
     }
 
     /// Takes an input: checked, then stored in memory, and only then acknowledged. With an
@@ -137,6 +165,10 @@ impl Conversations {
                 message: message.to_owned(),
                 kind: "value_error",
             }]));
+        }
+        if !replayed && self.beginning.acknowledged(stored.seq) {
+            let item = said(caller, &received, stored.seq);
+            self.bus.publish(vec![follower::broadcast(&item)]);
         }
         let timestamp = match stored.item {
             Some(before) => before.timestamp,

@@ -226,3 +226,20 @@ async fn a_reader_resumes_over_restarts_of_core_and_memory() {
     assert_eq!(texts(&mut resumed, 1).await, ["live"]);
     cluster.stop().await;
 }
+
+#[actix::test]
+async fn an_input_taken_before_core_follows_memory_is_streamed_all_the_same() {
+    let args = ["--probe-interval", "0.05", "--retry-max-backoff", "0.1"];
+    let mut cluster = Cluster::builder().core_args(&args).start().await;
+    let ann = User::new("ann");
+    cluster.core.stop().await;
+    cluster.memory.stop().await;
+    cluster.core.start();
+    let core = cluster.core.of(&ann);
+    let mut stream = core.events("/output/stream").await;
+    stream.next_of_type("connection_established").await;
+    cluster.memory.start();
+    eventually("an input is taken", || async { post(&core, "early").await.is_ok() }).await;
+    assert_eq!(texts(&mut stream, 1).await, ["early"]);
+    cluster.stop().await;
+}
