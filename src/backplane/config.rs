@@ -118,6 +118,9 @@ impl Data {
             .ok_or_else(|| {
                 "DATABASE_URL: only sqlite:///absolute/path or sqlite://relative/path".to_owned()
             })?;
+        if rest.contains(":memory:") || rest.contains('?') {
+            return Err("DATABASE_URL: must name a file, without parameters".to_owned());
+        }
         if rest.is_empty() || rest == "/" {
             return Ok(self.data_dir.join(file));
         }

@@ -1,6 +1,10 @@
 //! SQLite: connections with the right pragmas, migrations at start, and a pool behind a gate.
 
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use diesel::{
     connection::SimpleConnection,
@@ -26,10 +30,14 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// `database_error` naming the file.
 pub fn connect(path: &Path) -> Result<SqliteConnection, Failure> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|error| {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|error| {
             Failure::new(Kind::Storage, format!("{}: {error}", parent.display()))
         })?;
     }
+    // Made before SQLite does, so that nobody else can read it; its companions take its mode.
+    let made =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map_err(|error| Failure::new(Kind::Storage, format!("{}: {error}", path.display())))?;
     let named = |error: &dyn std::fmt::Display| {
         Failure::new(Kind::Storage, format!("{}: {error}", path.display()))
     };
@@ -48,6 +56,48 @@ fn set_pragmas(connection: &mut SqliteConnection, read_only: bool) -> QueryResul
     ))
 }
 
+/// Whose a database file is: written into it, so that two services are not given one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Core's.
+    Core,
+    /// Memory's.
+    Memory,
+}
+
+impl Store {
+    /// The `application_id` of SQLite's header: "CtxC" and "CtxM".
+    fn mark(self) -> i32 {
+        match self {
+            Store::Core => 0x4374_7843,
+            Store::Memory => 0x4374_784d,
+        }
+    }
+}
+
+/// Marks a fresh file as ours; refuses one that is somebody else's.
+fn claim(connection: &mut SqliteConnection, store: Store) -> Result<(), Failure> {
+    let failed = |error: DieselError| Failure::new(Kind::Storage, error.to_string());
+    let mark: ApplicationId =
+        diesel::sql_query("PRAGMA application_id").get_result(connection).map_err(failed)?;
+    match mark.application_id {
+        0 => connection
+            .batch_execute(&format!("PRAGMA application_id = {}", store.mark()))
+            .map_err(failed),
+        known if known == store.mark() => Ok(()),
+        _ => Err(Failure::new(
+            Kind::Storage,
+            "DATABASE_URL: the file belongs to another service; give each its own",
+        )),
+    }
+}
+
+#[derive(QueryableByName)]
+struct ApplicationId {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    application_id: i32,
+}
+
 /// Brings a database up to the newest schema.
 ///
 /// # Errors
@@ -55,7 +105,9 @@ fn set_pragmas(connection: &mut SqliteConnection, read_only: bool) -> QueryResul
 pub fn migrate(
     connection: &mut SqliteConnection,
     migrations: EmbeddedMigrations,
+    store: Store,
 ) -> Result<(), Failure> {
+    claim(connection, store)?;
     connection
         .run_pending_migrations(migrations)
         .map(|done| {
@@ -64,6 +116,12 @@ pub fn migrate(
             }
         })
         .map_err(|error| Failure::new(Kind::Storage, format!("migration failed: {error}")))
+}
+
+impl From<DieselError> for Failure {
+    fn from(error: DieselError) -> Self {
+        storage_failure(&error)
+    }
 }
 
 /// What a failed statement means: a duplicate is the caller's, the rest is ours and logged here.

@@ -24,6 +24,8 @@ use crate::{
 
 const SUBSCRIBING_AT_ONCE: usize = 1024;
 const SUBSCRIBING_DEADLINE: Duration = Duration::from_secs(5);
+/// How much longer the queue of those who follow everyone is.
+const EVERYONE_QUEUE_FACTOR: usize = 16;
 /// How often subscriptions whose reader has gone are cleared away without an event.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -91,7 +93,16 @@ impl Bus {
     pub fn publish(&self, events: Vec<Broadcast>) {
         if let Err(failure) = self.publish.tell(Publish { events, at: Instant::now() }) {
             log::error!("events not taken by the bus; ending its streams cause={failure}");
-            self.lost.store(true, Ordering::Release);
+            self.end_streams();
+        }
+    }
+
+    /// Ends all streams of the bus: their readers resume, each from what it saw last.
+    pub fn end_streams(&self) {
+        self.lost.store(true, Ordering::Release);
+        if let Err(failure) = self.publish.tell(Publish { events: Vec::new(), at: Instant::now() })
+        {
+            log::debug!("streams end with the next event cause={failure}");
         }
     }
 
@@ -247,7 +258,9 @@ impl Handler<Subscribe> for BusActor {
             return Err(Failure::new(Kind::Overloaded, "too many open streams")
                 .retry_after(Duration::from_secs(5)));
         }
-        let (queue, receiver) = mpsc::channel(self.queue_max);
+        // Who follows everyone gets whole commits at once, many times what a user says.
+        let share = if wish.user.is_none() { EVERYONE_QUEUE_FACTOR } else { 1 };
+        let (queue, receiver) = mpsc::channel(self.queue_max * share);
         let subscriber = Subscriber { conversation: wish.conversation, face: wish.face, queue };
         match wish.user {
             Some(user) => self.by_user.entry(user).or_default().push(subscriber),

@@ -1,40 +1,79 @@
 //! Floor 5, towards people: the commands beside the roles, and what is printed.
 
+mod call;
+mod fetch;
+mod follow;
+mod health;
+mod history;
+mod out;
+mod people;
+mod place;
+mod render;
+mod session;
+mod status;
+mod table;
+mod tail;
+mod token;
+mod trouble;
+mod user;
 pub mod welcome;
 
-use std::io::Write as _;
+pub use trouble::{Outcome, Trouble};
+
+use std::{future::Future, io::Write as _};
 
 use clap::Subcommand;
+
+use crate::backplane::logging;
 
 /// A command for people.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Ask an endpoint for its health; exit code 0 when it answers 200.
-    Health(HealthArgs),
+    /// Show how everything is: services, endpoints, breakers, actors.
+    Status(status::StatusArgs),
+    /// Make a token for a person or a program.
+    Token(token::TokenArgs),
+    /// Say who may log in: add, list, passwd.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Print what comes out of core's output stream, until interrupted.
+    Tail(tail::TailArgs),
+    /// Call one tool of a service and print its answer.
+    Call(call::CallArgs),
+    /// Print what a user said, oldest first.
+    History(history::HistoryArgs),
+    /// Ask an endpoint for its health, for containers: exit code 0 when it answers 2xx.
+    Health(health::HealthArgs),
 }
 
-/// What `cortex health` takes.
-#[derive(clap::Args)]
-pub struct HealthArgs {
-    /// The URL to ask.
-    #[arg(long, default_value = "http://127.0.0.1:8000/health")]
-    url: String,
-}
-
-/// What a command may end with.
-pub type Outcome = anyhow_like::Result;
-
-mod anyhow_like {
-    pub type Result = std::result::Result<(), String>;
-}
-
-/// Runs a command.
+/// Runs a command. That whoever reads its output has gone is a good end.
+///
+/// # Errors
+/// [`Trouble`], which says what to do.
 pub async fn run(command: Command) -> Outcome {
-    match command {
-        Command::Health(args) => {
-            let http = awc::Client::default();
-            let response = http.get(&args.url).send().await.map_err(|e| e.to_string())?;
-            if response.status().is_success() { Ok(()) } else { Err(response.status().to_string()) }
+    // What fails deeper down explains itself in the log.
+    logging::start(logging::Format::Human, "error", "cli");
+    let ended = match command {
+        Command::Status(args) => status::run(args).await,
+        Command::Token(args) => token::run(&args),
+        Command::User(command) => user::run(command),
+        Command::Tail(args) => until_interrupted(tail::run(args)).await,
+        Command::Call(args) => call::run(args).await,
+        Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Health(args) => health::run(args).await,
+    };
+    match ended {
+        Err(Trouble::ReaderGone) => Ok(()),
+        other => other,
+    }
+}
+
+/// Ctrl-C is the way to end what has no end.
+async fn until_interrupted(work: impl Future<Output = Outcome>) -> Outcome {
+    tokio::select! {
+        ended = work => ended,
+        heard = tokio::signal::ctrl_c() => {
+            heard.map_err(|error| Trouble::plain(format!("signals cannot be heard: {error}")))
         }
     }
 }
@@ -47,9 +86,9 @@ pub fn announce(line: &str) {
     }
 }
 
-/// Prints what went wrong to standard error.
+/// Prints what went wrong to standard error; what others sent is part of it.
 pub fn complain(line: &str) {
-    if writeln!(std::io::stderr().lock(), "cortex: {line}").is_err() {
+    if writeln!(std::io::stderr().lock(), "cortex: {}", out::safe(line)).is_err() {
         log::debug!("standard error is closed");
     }
 }

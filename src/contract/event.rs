@@ -76,6 +76,12 @@ pub fn connected(user_id: &str, conversation_id: Option<&str>, timestamp: &str) 
     event
 }
 
+/// The event that says why a stream ends.
+#[must_use]
+pub fn failed(message: &str, timestamp: &str) -> Value {
+    json!({ "type": "error", "message": message, "timestamp": timestamp })
+}
+
 /// The event that says that a stream still lives.
 #[must_use]
 pub fn heartbeat(timestamp: &str) -> Value {

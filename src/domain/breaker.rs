@@ -157,7 +157,7 @@ impl Breaker {
 
     /// Takes an outcome back. Outcomes of an older generation change nothing.
     pub fn record(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) -> Option<Transition> {
-        if ticket.generation != self.generation {
+        if ticket.generation != self.generation || self.forced.is_some() {
             return None;
         }
         if ticket.probe && !self.probes.is_empty() {
@@ -408,8 +408,9 @@ mod tests {
         breaker.force(Some(Forced::Closed), now);
         for _ in 0..50 {
             let ticket = breaker.admit(now).0.unwrap();
-            breaker.record(ticket, Outcome::Neutral, now);
+            assert_eq!(breaker.record(ticket, Outcome::Failure, now), None);
         }
+        assert_eq!(breaker.state(), State::Closed, "what is forced does not trip inside");
         breaker.force(None, now);
         assert_eq!(breaker.state(), State::Closed);
     }

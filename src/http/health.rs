@@ -23,6 +23,7 @@ use crate::{
     },
     domain::breaker::State,
     http::routes,
+    services::memory::condition::Condition,
 };
 
 /// The version of this binary.
@@ -43,6 +44,8 @@ pub struct Reporter {
     pub discovery: Discovery,
     /// Its store, if it has one.
     pub database: Option<Database>,
+    /// Its store's writer, if it has one of its own.
+    pub writer: Option<Condition>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is leaving.
@@ -150,6 +153,16 @@ impl Reporter {
     async fn own_components(&self) -> (BTreeMap<String, Component>, Vec<String>) {
         let mut components = BTreeMap::new();
         let mut broken = Vec::new();
+        if let Some(writer) = &self.writer {
+            let trouble = writer.trouble();
+            if let Some(trouble) = &trouble {
+                broken.push(format!("writer: {trouble}"));
+            }
+            let status = if trouble.is_none() { "healthy" } else { "unhealthy" };
+            let component =
+                Component { status: status.to_owned(), error: trouble, size_bytes: None };
+            components.insert("writer".to_owned(), component);
+        }
         if let Some(database) = &self.database {
             let component = match database.check().await {
                 Ok(bytes) => {
@@ -185,10 +198,14 @@ fn by_service(endpoints: Vec<EndpointView>) -> BTreeMap<String, ServiceHealth> {
 }
 
 /// The best an endpoint offers: one healthy endpoint makes a healthy service. An endpoint behind
-/// an open breaker offers nothing.
+/// an open breaker offers nothing, until a passed health check lets the next call through.
 fn overall(endpoints: &[EndpointHealth]) -> &'static str {
     let offers = |status: &str| {
-        endpoints.iter().any(|e| e.status == status && e.breaker.state != State::Open.as_str())
+        let shut = |breaker: &BreakerHealth| {
+            breaker.state == State::Open.as_str()
+                && breaker.next_probe_seconds.is_none_or(|seconds| seconds > 0.0)
+        };
+        endpoints.iter().any(|e| e.status == status && !shut(&e.breaker))
     };
     ["healthy", "unknown", "suspect"]
         .into_iter()

@@ -51,14 +51,12 @@ pub async fn receive<B: MessageBody + 'static>(
     let context = context_of(request.headers(), &reception, begun);
     let id = context.id.clone();
     let method = known_method(request.method().as_str());
-    reception.metrics.http_begun();
+    let counting = Counting::begin(&reception.metrics, method, begun);
     let result = context.scope(next.call(request)).await;
-    let metrics = &reception.metrics;
     match result {
         Ok(mut response) => {
             let pattern = response.request().match_pattern();
-            let pattern = pattern.as_deref().unwrap_or("unmatched");
-            metrics.http_done(method, pattern, response.status().as_u16(), begun.elapsed());
+            counting.end(pattern.as_deref().unwrap_or("unmatched"), response.status().as_u16());
             if let Ok(value) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(HeaderName::from_static(REQUEST_ID_HEADER), value);
             }
@@ -72,7 +70,7 @@ pub async fn receive<B: MessageBody + 'static>(
         }
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
-            metrics.http_done(method, "unmatched", status, begun.elapsed());
+            counting.end("unmatched", status);
             if error.as_error::<Problem>().is_some() {
                 return Err(error);
             }
@@ -80,6 +78,33 @@ pub async fn receive<B: MessageBody + 'static>(
             let failure = Failure::new(Kind::Internal, "this should not have happened");
             Err(Problem::of_request(failure, id).into())
         }
+    }
+}
+
+/// Counts a request's end, also when its caller hangs up before it (status 499, as proxies say).
+struct Counting<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    begun: Instant,
+    end: Option<(String, u16)>,
+}
+
+impl<'a> Counting<'a> {
+    fn begin(metrics: &'a Metrics, method: &'static str, begun: Instant) -> Self {
+        metrics.http_begun();
+        Counting { metrics, method, begun, end: None }
+    }
+
+    fn end(mut self, pattern: &str, status: u16) {
+        self.end = Some((pattern.to_owned(), status));
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        let (pattern, status) =
+            self.end.as_ref().map_or(("unmatched", 499), |(pattern, status)| (pattern, *status));
+        self.metrics.http_done(self.method, pattern, status, self.begun.elapsed());
     }
 }
 

@@ -64,6 +64,7 @@ pub async fn run(
         house: ground.house.clone(),
         discovery: ground.discovery.clone(),
         database: None,
+        writer: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -73,22 +73,22 @@ fn run(command: Command) -> ExitCode {
         Command::Up(settings) => {
             start_logs(&settings.logs, "up");
             let welcome = |ready: &cli::welcome::Welcome| cli::announce(&ready.text());
-            block_on(up::run(settings, welcome, signalled(false)))
+            block_on(up::run(settings, welcome, signalled(false, None)))
         }
         Command::Core(mut role) => {
             let settings = &mut role.settings;
             start_logs(&settings.logs, "core");
             settings.services.prefixed = prefixed_services(std::env::vars());
             let Role { settings, stop_with_parent } = role;
-            serve("core", settings.http.clone(), core::PORT, |listener| {
-                core::run(settings, listener, signalled(stop_with_parent))
+            serve("core", settings.http.clone(), core::PORT, |listener, line| {
+                core::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
         }
         Command::Memory(role) => {
             let Role { settings, stop_with_parent } = role;
             start_logs(&settings.logs, "memory");
-            serve("memory", settings.http.clone(), memory::PORT, |listener| {
-                memory::run(settings, listener, signalled(stop_with_parent))
+            serve("memory", settings.http.clone(), memory::PORT, |listener, line| {
+                memory::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
         }
         Command::Cognition(mut role) => {
@@ -96,8 +96,8 @@ fn run(command: Command) -> ExitCode {
             start_logs(&settings.logs, "cognition");
             settings.services.prefixed = prefixed_services(std::env::vars());
             let Role { settings, stop_with_parent } = role;
-            serve("cognition", settings.http.clone(), cognition::PORT, |listener| {
-                cognition::run(settings, listener, signalled(stop_with_parent))
+            serve("cognition", settings.http.clone(), cognition::PORT, |listener, line| {
+                cognition::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
         }
         Command::People(command) => {
@@ -127,23 +127,27 @@ fn block_on<F: Future>(future: F) -> F::Output {
     actix::System::new().block_on(future)
 }
 
-/// Binds, says where it listens, and runs the role.
+/// Binds and runs the role. Where it listens is said when it begins to wait for its end: everything
+/// is laid by then, so that a start that fails has not announced itself.
 fn serve<F: Future<Output = Result<(), Exit>>>(
     name: &str,
     http: Http,
     default_port: u16,
-    role: impl FnOnce(std::net::TcpListener) -> F,
+    role: impl FnOnce(std::net::TcpListener, String) -> F,
 ) -> Result<(), Exit> {
     let listener = bind(&http, default_port)?;
     let address =
         listener.local_addr().map_err(|error| Exit::Failed(format!("no address: {error}")))?;
-    cli::announce(&format!("cortex {name} {}http://{address}", up::LISTENING));
-    block_on(role(listener))
+    let line = format!("cortex {name} {}http://{address}", up::LISTENING);
+    block_on(role(listener, line))
 }
 
-/// Returns at the first SIGTERM or SIGINT (or the end of standard input, if asked to watch it);
+/// Prints the announcement, then returns at the first SIGTERM or SIGINT (or the end of standard input, if asked to watch it);
 /// a second signal ends the process at once.
-async fn signalled(watch_input: bool) {
+async fn signalled(watch_input: bool, announcement: Option<String>) {
+    if let Some(line) = announcement {
+        cli::announce(&line);
+    }
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -103,6 +103,7 @@ pub async fn run(
         house: ground.house.clone(),
         discovery: ground.discovery.clone(),
         database: Some(database.clone()),
+        writer: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -126,11 +127,14 @@ fn maker(
     (bus, beginning): (Bus, Arc<Beginning>),
     hashing: Gate,
 ) -> impl Fn(Rc<Clients>) -> Core + Clone + Send + 'static {
-    let api_key = settings.services.service_discovery_api_key.clone().map(Into::into);
+    let api_key = settings.services.service_discovery_api_key.clone();
+    // Set but empty, as compose files do, is not set.
+    let api_key = api_key.filter(|key| !key.is_empty()).map(Into::into);
     let (tokens, discovery, drain) =
         (ground.tokens.clone(), ground.discovery.clone(), ground.drain.clone());
     let token_life = settings.identity.token_life();
     let streams = settings.streams.clone();
+    let dev_user = settings.dev_user;
     move |clients| Core {
         conversations: Conversations::new(
             database.clone(),
@@ -139,6 +143,7 @@ fn maker(
             Arc::clone(&beginning),
         ),
         database: database.clone(),
+        dev_user,
         hashing: hashing.clone(),
         tokens: tokens.clone(),
         token_life,

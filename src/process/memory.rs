@@ -1,6 +1,6 @@
 //! The memory process.
 
-use std::{future::Future, net::TcpListener, rc::Rc};
+use std::{future::Future, net::TcpListener, rc::Rc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -26,6 +26,9 @@ use crate::{
 
 /// The port memory listens on unless told otherwise.
 pub const PORT: u16 = 9000;
+
+/// Time for the writer to commit what is queued and to end.
+const WRITER_END: Duration = Duration::from_secs(5);
 
 /// Everything memory can be told.
 #[derive(Args, Clone, Debug)]
@@ -82,6 +85,7 @@ pub async fn run(
         house: ground.house.clone(),
         discovery: ground.discovery.clone(),
         database: Some(memory.database().clone()),
+        writer: Some(memory.writer()),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -96,7 +100,7 @@ pub async fn run(
         }
     };
     let result = ground.serve(&settings.http, listener, reporter, routes, shutdown).await;
-    memory.close(settings.http.shutdown_grace).await;
+    memory.close(WRITER_END).await;
     result
 }
 

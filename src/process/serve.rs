@@ -169,7 +169,14 @@ impl Ground {
         let reception =
             Reception { request_timeout: http.request_timeout, metrics: self.metrics.clone() };
         let gatekeeper = Gatekeeper { tokens: self.tokens.clone(), audience: self.role };
-        let limit = BodyLimit(http.max_request_size);
+        // What core takes must still fit when it is passed on: wrapped, and with numbers written
+        // out. Only core's own limit is what clients meet.
+        let limit = if self.role == "core" {
+            http.max_request_size
+        } else {
+            http.max_request_size.saturating_add(http.max_request_size / 2).saturating_add(65_536)
+        };
+        let limit = BodyLimit(limit);
         let origins = http.allow_origins.clone();
         let shared = self.clients.clone();
         let workers = Arc::new(std::sync::atomic::AtomicUsize::new(1));
@@ -201,7 +208,7 @@ impl Ground {
             .max_connections(http.max_connections)
             .keep_alive(http.http_keep_alive)
             .h1_allow_half_closed(false)
-            .shutdown_timeout(http.shutdown_grace.as_secs())
+            .shutdown_timeout(http.shutdown_grace.as_secs().max(1))
             .on_connect(move |connection, _| cut_when_stalled(connection, stalled))
             .disable_signals()
             .listen(listener)

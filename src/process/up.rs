@@ -35,7 +35,7 @@ const SOUND_AFTER: Duration = Duration::from_secs(10);
 /// Time for all three to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// Time for one child to leave before it is killed.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(32);
+const LEAVE_DEADLINE: Duration = Duration::from_secs(40);
 /// What a child prints when it listens.
 pub const LISTENING: &str = "listening on ";
 

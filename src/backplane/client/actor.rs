@@ -12,14 +12,14 @@ use std::{
 
 use actix::prelude::*;
 use awc::{Client, http::Method};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::{
     answers_ping,
     backplane::{
         client::{
-            CallTool, ClientsShared, OpenStream, ReadResource, admit,
+            CallTool, Caller, ClientsShared, OpenStream, ReadResource, admit,
             attempt::{Missed, Outgoing, Outstanding, Terms, http_client, send_once},
             segment,
             stream::{self, StreamReader},
@@ -35,6 +35,9 @@ use crate::{
         failure::{Failure, Kind},
     },
 };
+
+/// Most time kept to answer a caller whose deadline is near.
+const ANSWER_SLACK_MAX: Duration = Duration::from_millis(50);
 
 /// One service as one worker reaches it.
 pub(crate) struct ServiceClient {
@@ -80,7 +83,10 @@ impl Handler<CallTool> for ServiceClient {
     fn handle(&mut self, call: CallTool, _: &mut Context<Self>) -> Self::Result {
         let line = Rc::clone(&self.line);
         let context = call.context.clone();
-        Box::pin(context.scope(async move { line.call(call).await }))
+        Box::pin(context.scope(async move {
+            let CallTool { context, tool, arguments, repeatable, caller } = call;
+            while_present(caller, line.call(&tool, arguments, &context, repeatable)).await
+        }))
     }
 }
 
@@ -89,7 +95,10 @@ impl Handler<ReadResource> for ServiceClient {
     fn handle(&mut self, read: ReadResource, _: &mut Context<Self>) -> Self::Result {
         let line = Rc::clone(&self.line);
         let context = read.context.clone();
-        Box::pin(context.scope(async move { line.read(read).await }))
+        Box::pin(context.scope(async move {
+            let ReadResource { context, path, caller } = read;
+            while_present(caller, line.read(&path, &context)).await
+        }))
     }
 }
 
@@ -100,28 +109,44 @@ impl Handler<OpenStream> for ServiceClient {
     }
 }
 
+/// Does the work unless the caller goes away before its end.
+async fn while_present<T>(
+    caller: Caller,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        result = work => result,
+        _ = caller => Err(Failure::new(Kind::Timeout, "the caller has gone")),
+    }
+}
+
 impl Line {
-    async fn call(&self, call: CallTool) -> Result<Value, Failure> {
-        let body =
-            serde_json::to_vec(&json!({ "arguments": call.arguments })).map_err(|error| {
-                Failure::new(Kind::Internal, format!("arguments not written: {error}"))
-            })?;
+    async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        context: &RequestContext,
+        repeatable: Repeatable,
+    ) -> Result<Value, Failure> {
+        let body = serde_json::to_vec(&json!({ "arguments": arguments })).map_err(|error| {
+            Failure::new(Kind::Internal, format!("arguments not written: {error}"))
+        })?;
         let outgoing = Outgoing {
             method: Method::POST,
-            path: format!("/tool/{}", segment(&call.tool)),
+            path: format!("/tool/{}", segment(tool)),
             body: Some(body.into()),
         };
-        let reply = self.counted(&call.tool, &outgoing, &call.context, call.repeatable).await?;
+        let reply = self.counted(tool, &outgoing, context, repeatable).await?;
         let mut reply = reply;
         let wrapped = reply.as_object_mut().and_then(|whole| whole.remove("result"));
         Ok(wrapped.unwrap_or(reply))
     }
 
-    async fn read(&self, read: ReadResource) -> Result<Vec<Value>, Failure> {
+    async fn read(&self, path: &str, context: &RequestContext) -> Result<Vec<Value>, Failure> {
         let outgoing =
-            Outgoing { method: Method::GET, path: format!("/resource/{}", read.path), body: None };
-        let kind = read.path.split('/').next().unwrap_or_default().to_owned();
-        let reply = self.counted(&kind, &outgoing, &read.context, Repeatable::Always).await?;
+            Outgoing { method: Method::GET, path: format!("/resource/{path}"), body: None };
+        let kind = path.split('/').next().unwrap_or_default().to_owned();
+        let reply = self.counted(&kind, &outgoing, context, Repeatable::Always).await?;
         if let Value::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
     }
 
@@ -188,7 +213,10 @@ impl Line {
         tried: &mut Vec<String>,
         number: u32,
     ) -> Result<Value, Option<Missed>> {
-        let allowed = context.remaining().min(self.settings.call_timeout);
+        // A little less than the caller waits: the answer about being late names the service.
+        let remaining = context.remaining();
+        let allowed =
+            (remaining - (remaining / 20).min(ANSWER_SLACK_MAX)).min(self.settings.call_timeout);
         if allowed < Duration::from_millis(1) {
             return Err(Some(self.out_of_time()));
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use awc::{
     Client, Connector,
-    error::{PayloadError, SendRequestError},
+    error::{ConnectError, PayloadError, SendRequestError},
     http::{Method, StatusCode, header},
 };
 use serde_json::Value;
@@ -22,6 +22,9 @@ use crate::{
         reply::classify,
     },
 };
+
+/// Most time a hop keeps for itself.
+const HOP_SLACK_MAX: Duration = Duration::from_secs(1);
 
 /// How an attempt failed: for the caller, for the breaker, and for the retry.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ pub(crate) async fn send_once(
         .insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
         .insert_header((header::ACCEPT, "application/json"))
         .insert_header((REQUEST_ID_HEADER, context.id.as_ref()))
-        .insert_header((TIMEOUT_HEADER, allowed.as_millis().to_string()))
+        .insert_header((TIMEOUT_HEADER, time_left_there(allowed).as_millis().to_string()))
         .insert_header((ATTEMPT_HEADER, number.to_string()));
     let limit = settings.max_response_size;
     let exchange = async {
@@ -101,6 +104,12 @@ pub(crate) async fn send_once(
     }
 }
 
+/// What the other side may use of our time: a little less, so that its own answer about being late
+/// still reaches us.
+fn time_left_there(allowed: Duration) -> Duration {
+    allowed - (allowed / 10).min(HOP_SLACK_MAX)
+}
+
 fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
     // A caller in a hurry says nothing about the endpoint.
     let hurried = allowed < settings.call_timeout / 2;
@@ -116,11 +125,9 @@ fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
 }
 
 fn not_sent(service: &str, error: &SendRequestError) -> Missed {
-    let setback = if matches!(error, SendRequestError::Connect(_)) {
-        Setback::NeverSent
-    } else {
-        Setback::Unknown
-    };
+    // "Disconnected" also comes when the connection ends after the request was sent.
+    let never_sent = matches!(error, SendRequestError::Connect(cause) if !matches!(cause, ConnectError::Disconnected));
+    let setback = if never_sent { Setback::NeverSent } else { Setback::Unknown };
     Missed {
         failure: Failure::new(Kind::Connection, format!("{service} cannot be reached: {error}"))
             .of_service(service),
@@ -162,6 +169,12 @@ fn read_reply(
         });
     };
     let mut failure = error_from_body(status.as_u16(), value.ok().as_ref()).of_service(service);
+    if matches!(failure.kind, Kind::Unauthorized | Kind::TokenExpired | Kind::InvalidCredentials) {
+        // It is our own token that was refused: nothing our caller could mend by logging in.
+        log::error!("service={service} refuses our token; is JWT_SECRET_KEY the same everywhere?");
+        failure.kind = Kind::Unavailable;
+        failure.message = format!("{service} does not accept calls from here");
+    }
     failure.retry_after = wait;
     Err(Missed { failure, outcome, setback })
 }

@@ -15,6 +15,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duratio
 
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use crate::{
     backplane::{
@@ -50,7 +51,12 @@ pub struct CallTool {
     pub arguments: Map<String, Value>,
     /// Whether sending it twice is harmless.
     pub repeatable: Repeatable,
+    /// Ends when the caller has gone.
+    pub caller: Caller,
 }
+
+/// The caller's presence: the work for it ends with it, so that the bound on calls is one on work.
+pub type Caller = oneshot::Receiver<()>;
 
 /// Reads a resource of the service, whole.
 #[derive(actix::Message)]
@@ -60,6 +66,8 @@ pub struct ReadResource {
     pub context: RequestContext,
     /// Path below `/resource/`, its segments percent-encoded, with the query.
     pub path: String,
+    /// Ends when the caller has gone.
+    pub caller: Caller,
 }
 
 /// Opens a live stream of the service, which reconnects by itself.
@@ -106,7 +114,9 @@ impl ServicePort {
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
         let context = context::current_or(self.patience);
-        self.call.ask(CallTool { context, tool: tool.to_owned(), arguments, repeatable }).await
+        let (_present, caller) = oneshot::channel();
+        let tool = tool.to_owned();
+        self.call.ask(CallTool { context, tool, arguments, repeatable, caller }).await
     }
 
     /// Reads a resource, whole.
@@ -115,7 +125,8 @@ impl ServicePort {
     /// As [`ServicePort::call`].
     pub async fn read(&self, path: String) -> Result<Vec<Value>, Failure> {
         let context = context::current_or(self.patience);
-        self.read.ask(ReadResource { context, path }).await
+        let (_present, caller) = oneshot::channel();
+        self.read.ask(ReadResource { context, path, caller }).await
     }
 
     /// Opens a live stream that reconnects by itself and ends when its reader is dropped.

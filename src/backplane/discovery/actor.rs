@@ -281,8 +281,9 @@ impl Handler<Checked> for DiscoveryActor {
 impl Handler<Register> for DiscoveryActor {
     type Result = Result<(), Failure>;
     fn handle(&mut self, register: Register, ctx: &mut Context<Self>) -> Self::Result {
-        for url in &register.urls {
-            let url = base_url(url)?;
+        let urls: Vec<String> =
+            register.urls.iter().map(|url| base_url(url)).collect::<Result<_, _>>()?;
+        for url in urls {
             self.add(&register.service, &url, register.source)?;
         }
         self.publish();

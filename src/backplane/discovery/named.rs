@@ -24,7 +24,8 @@ pub fn base_url(text: &str) -> Result<String, Failure> {
         Some("https") => return Err(wrong("has the scheme https, which calls do not speak yet")),
         _ => return Err(wrong("must begin with http://")),
     }
-    if uri.host().unwrap_or_default().is_empty() || uri.query().is_some() {
+    let with_login = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if uri.host().unwrap_or_default().is_empty() || uri.query().is_some() || with_login {
         return Err(wrong("must be a host with an optional path"));
     }
     Ok(trimmed.to_owned())
@@ -107,9 +108,16 @@ mod tests {
     fn urls_are_plain_http_with_a_host() {
         assert_eq!(base_url(" http://memory:9000/ ").as_deref(), Ok("http://memory:9000"));
         assert_eq!(base_url("http://h/base/").as_deref(), Ok("http://h/base"));
-        for bad in
-            ["", "memory:9000", "ftp://h", "https://h", "http://", "http://h?x=1", "http:// h"]
-        {
+        for bad in [
+            "",
+            "memory:9000",
+            "ftp://h",
+            "https://h",
+            "http://",
+            "http://h?x=1",
+            "http:// h",
+            "http://u:p@h",
+        ] {
             assert!(base_url(bad).is_err(), "{bad}");
         }
     }

@@ -35,6 +35,8 @@ pub struct Core {
     pub conversations: Conversations,
     /// Core's store, for logins.
     pub database: Database,
+    /// Whether the development user may log in.
+    pub dev_user: bool,
     /// Bounds password hashing.
     pub hashing: Gate,
     /// Makes tokens.

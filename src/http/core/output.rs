@@ -16,6 +16,7 @@ use crate::{
         stream::{self, Ended, Outlet},
     },
     contract::event,
+    domain::failure::Kind,
     http::{
         auth,
         body::Query,
@@ -117,7 +118,11 @@ async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Res
         let conversation = wish.conversation.as_deref();
         match core.conversations.said_after(&wish.caller, conversation, seq).await {
             Ok(items) => {
-                let Some(last) = items.last() else { return Ok(seq) };
+                let Some(last) = items.last() else {
+                    // A reader may know more than a store that was set back: go on from there.
+                    let head = core.conversations.log_head().await.unwrap_or(seq);
+                    return Ok(seq.min(head));
+                };
                 seq = last.seq;
                 let mut chunk = BytesMut::new();
                 for item in &items {
@@ -126,6 +131,11 @@ async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Res
                 }
                 out.send(chunk.freeze()).await?;
             }
+            Err(failure) if !may_pass(failure.kind) => {
+                let event = event::failed(&failure.message, &clock::now_rfc3339());
+                out.send(stream::event(None, &event)).await?;
+                return Err(Ended);
+            }
             Err(failure) => {
                 log::warn!("missed events not read yet cause={failure}");
                 out.send(Bytes::from_static(b": waiting for memory\n\n")).await?;
@@ -133,6 +143,19 @@ async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Res
             }
         }
     }
+}
+
+/// Whether what failed may be well again without anybody's doing.
+fn may_pass(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Unavailable
+            | Kind::CircuitOpen
+            | Kind::Connection
+            | Kind::Timeout
+            | Kind::Overloaded
+            | Kind::Storage
+    )
 }
 
 fn render_heartbeat() -> Bytes {

@@ -1,6 +1,24 @@
 //! The bounds of what a caller asks for.
 
-use crate::contract::cognition::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::{
+    contract::cognition::{LIMIT_DEFAULT, LIMIT_MAX},
+    domain::failure::Failure,
+};
+
+/// Longest query, in characters.
+pub(super) const QUERY_CHARS_MAX: usize = 10_000;
+
+/// A query that is not too long.
+///
+/// # Errors
+/// `validation_error` when it is.
+pub(super) fn query(text: Option<String>) -> Result<Option<String>, Failure> {
+    if text.as_ref().is_some_and(|text| text.chars().count() > QUERY_CHARS_MAX) {
+        let message = format!("is longer than {QUERY_CHARS_MAX} characters");
+        return Err(Failure::invalid_field("query", message, "value_error"));
+    }
+    Ok(text)
+}
 
 /// How many are told: [`LIMIT_DEFAULT`], or the wish held within 1 and [`LIMIT_MAX`].
 pub(super) fn limit(wish: Option<i64>) -> usize {

@@ -54,7 +54,11 @@ pub(super) fn build(asked: ContextAsked, recalled: Recollection) -> ContextReply
     }
 }
 
-/// The items in the order of their ranks, with their scores.
+/// Text the hits of one reply hold at most, in bytes, beyond the first: the rest would be more than
+/// any model's window, and more than an answer may have.
+const HITS_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The items in the order of their ranks, with their scores, as far as they fit.
 pub(super) fn hits(ranked: Vec<Ranked>, items: &[Remembered]) -> Vec<Hit> {
     let hit = |ranked: Ranked| {
         Some(Hit {
@@ -65,7 +69,16 @@ pub(super) fn hits(ranked: Vec<Ranked>, items: &[Remembered]) -> Vec<Hit> {
             conversation_data: None,
         })
     };
-    ranked.into_iter().filter_map(hit).collect()
+    let mut bytes = 0;
+    ranked
+        .into_iter()
+        .filter_map(hit)
+        .take_while(|hit| {
+            let first = bytes == 0;
+            bytes += hit.item.content.len() + hit.item.caption.as_deref().map_or(0, str::len);
+            first || bytes <= HITS_BYTES_MAX
+        })
+        .collect()
 }
 
 fn prefer(ranked: &mut [Ranked], conversation_id: &str, items: &[Remembered]) {

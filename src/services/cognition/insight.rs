@@ -182,7 +182,7 @@ mod tests {
     use serde_json::{Value, json, to_value};
 
     use super::*;
-    use crate::services::cognition::memory::understood;
+    use crate::services::cognition::memory::{JUDGED_CHARS_MAX, understood};
 
     /// Items `1`, `2`, … a minute apart, told newest first as memory does.
     fn recalled(said: &[(&str, &str, &str)]) -> Recollection {
@@ -310,12 +310,14 @@ mod tests {
 
     #[test]
     fn entities_are_looked_for_in_so_much_text_and_no_more() {
-        let filler = "x ".repeat(TEXT_CHARS_MAX);
-        let within = ENTITY_TEXT_BYTES_MAX / TEXT_CHARS_MAX;
-        let mut said = vec![("c", "ann", "old@example.org")];
-        said.extend(vec![("c", "ann", filler.as_str()); within]);
-        assert!(grouped(&recalled(&said).items).is_empty());
-        said.pop();
-        assert_eq!(grouped(&recalled(&said).items).len(), 1);
+        let filler = "x ".repeat(JUDGED_CHARS_MAX / 2);
+        let within = ENTITY_TEXT_BYTES_MAX / JUDGED_CHARS_MAX;
+        let said = |fillers: usize| {
+            // The list is newest first, so that the address comes last.
+            let mut said = vec![("c", "ann", "old@example.org")];
+            said.extend(vec![("c", "ann", filler.as_str()); fillers]);
+            grouped(&recalled(&said).items).len()
+        };
+        assert_eq!((said(within - 1), said(within + 1)), (1, 0));
     }
 }

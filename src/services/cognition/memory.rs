@@ -16,10 +16,12 @@ use crate::{
     },
     domain::{
         failure::{Failure, Kind},
-        text::Utterance,
+        text::{Utterance, head},
     },
 };
 
+/// Characters of one item that are judged.
+pub(super) const JUDGED_CHARS_MAX: usize = 20_000;
 /// The newest items of a user that are looked at.
 const HISTORY_ITEMS_MAX: usize = 500;
 /// The newest items of one conversation that are looked at.
@@ -98,8 +100,10 @@ impl Memory {
 
 impl Remembered {
     /// What was said, with the text of its picture.
+    ///
+    /// Its first part, if it is very long: rules read it word by word.
     pub(super) fn text(&self) -> &str {
-        self.with_caption.as_deref().unwrap_or(&self.item.content)
+        head(self.with_caption.as_deref().unwrap_or(&self.item.content), JUDGED_CHARS_MAX)
     }
 
     /// As the rules see it.

@@ -14,7 +14,11 @@ use crate::{
         relevance::RECENCY_WEIGHT_DEFAULT,
     },
     services::cognition::{
-        Cognition, arguments::limit, bound, context::ContextAsked, insight, tools, written,
+        Cognition,
+        arguments::{limit, query},
+        bound,
+        context::ContextAsked,
+        insight, tools, written,
     },
 };
 
@@ -59,7 +63,7 @@ async fn context(
 ) -> Result<Content, Failure> {
     let asked = ContextAsked {
         user_id: user_of_path(&caller, &asked)?,
-        query: either(&asked, "query"),
+        query: query(either(&asked, "query"))?,
         conversation_id: given(either(&asked, "conversation_id")),
         limit: limit(asked.integer("limit")?),
         recency_weight: weight(&asked)?,

@@ -16,7 +16,11 @@ use crate::{
         relevance::RECENCY_WEIGHT_DEFAULT,
     },
     services::cognition::{
-        Cognition, arguments::limit, bound, context::ContextAsked, insight, written,
+        Cognition,
+        arguments::{limit, query},
+        bound,
+        context::ContextAsked,
+        insight, written,
     },
 };
 
@@ -64,7 +68,7 @@ async fn get_context(
     let asked: GetContext = read(arguments)?;
     let asked = ContextAsked {
         user_id: required_subject(&caller, asked.user_id)?,
-        query: asked.query,
+        query: query(asked.query)?,
         conversation_id: given(asked.conversation_id),
         limit: limit(asked.limit),
         recency_weight: asked.recency_weight.unwrap_or(RECENCY_WEIGHT_DEFAULT),
@@ -105,7 +109,7 @@ async fn search_history(
 ) -> Result<Value, Failure> {
     let asked: SearchHistory = read(arguments)?;
     let user_id = required_subject(&caller, asked.user_id)?;
-    let query = required("query", asked.query)?;
+    let query = required("query", query(asked.query)?)?;
     let with_conversations = asked.include_conversations.unwrap_or(true);
     let recalled = cognition.memory.newest(&user_id).await?;
     let reply = cognition

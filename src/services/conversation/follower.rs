@@ -134,7 +134,7 @@ answers_ping!(Follower);
 impl Handler<Seen> for Follower {
     type Result = ();
     fn handle(&mut self, Seen(seq): Seen, _: &mut Context<Self>) {
-        self.seq = self.seq.max(Some(seq));
+        self.seq = Some(seq);
     }
 }
 
@@ -146,10 +146,16 @@ async fn follow(
     seen: &Port<Seen>,
     mut fresh: Option<&Beginning>,
 ) -> Option<i64> {
+    let mut last = i64::MIN;
     while let Some(item) = reader.next().await {
         match item {
             StreamItem::Connected => log::info!("following the log of memory"),
             StreamItem::Position(seq) => {
+                if seq < last {
+                    log::warn!("the log of memory was set back from={last} to={seq}");
+                    bus.end_streams();
+                }
+                last = seq;
                 if let Some(beginning) = fresh.take() {
                     let since = beginning.begin(seq);
                     if since < seq {
@@ -171,6 +177,7 @@ async fn follow(
                 };
                 bus.publish(vec![broadcast(&item)]);
                 if let Some(seq) = seq {
+                    last = seq;
                     remember(seen, seq);
                 }
             }

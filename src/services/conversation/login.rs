@@ -56,7 +56,7 @@ fn matches(hash: &str, password: &str) -> bool {
         .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
-/// The user whose name and password these are.
+/// The user whose name and password these are; the id `excluded` counts as unknown.
 ///
 /// # Errors
 /// `invalid_credentials`, the same for both mistakes; `overloaded` when too many log in at once.
@@ -65,6 +65,7 @@ pub async fn log_in(
     hashing: &Gate,
     email: String,
     password: String,
+    excluded: Option<&'static str>,
 ) -> Result<User, Failure> {
     let refused = || Failure::new(Kind::InvalidCredentials, "Invalid credentials");
     if password.len() > PASSWORD_BYTES_MAX {
@@ -72,7 +73,8 @@ pub async fn log_in(
     }
     let found = database
         .run("select", "users", move |connection| store::user_by_email(connection, &email))
-        .await?;
+        .await?
+        .filter(|(user, _)| excluded != Some(user.user_id.as_str()));
     let (user, hash) = match found {
         Some((user, hash)) => (Some(user), hash),
         None => (None, None),

@@ -17,7 +17,7 @@ use crate::{
         client::{self, Clients},
         clock,
         config::Data,
-        database::{self, Database},
+        database::{self, Database, Store},
         fanout::Bus,
         metrics::Metrics,
     },
@@ -66,7 +66,7 @@ pub struct Conversations {
 /// `database_error` naming what cannot be opened.
 pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Failure> {
     let mut connection = database::connect(path)?;
-    database::migrate(&mut connection, MIGRATIONS)?;
+    database::migrate(&mut connection, MIGRATIONS, Store::Core)?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }
 
@@ -213,21 +213,20 @@ impl Conversations {
     /// The newest messages of a conversation. Memory may be away: then there are none to show,
     /// and the second value says why.
     pub async fn messages(&self, conversation: &Conversation) -> (Vec<Value>, Option<Failure>) {
-        let path =
-            format!("conversation/{}?limit={MESSAGES_SHOWN}", client::segment(&conversation.id));
+        // Only what participants said: an id is no secret, and memory lets every user store under
+        // any conversation's name.
+        let mut members: HashSet<&str> =
+            conversation.participant_ids.iter().map(String::as_str).collect();
+        members.insert(&conversation.owner_id);
+        let named: Vec<String> = members.iter().map(|id| client::segment(id)).collect();
+        let path = format!(
+            "conversation/{}?limit={MESSAGES_SHOWN}&members={}",
+            client::segment(&conversation.id),
+            named.join(",")
+        );
         let read = async { self.clients.of("memory")?.read(path).await };
         match read.await {
-            Ok(items) => {
-                // Only what participants said: an id is no secret, and memory lets every user
-                // store under any conversation's name.
-                let mut members: HashSet<&str> =
-                    conversation.participant_ids.iter().map(String::as_str).collect();
-                members.insert(&conversation.owner_id);
-                let said_by_member = |item: &Value| {
-                    item.get("user_id").and_then(Value::as_str).is_some_and(|u| members.contains(u))
-                };
-                (items.into_iter().filter(said_by_member).collect(), None)
-            }
+            Ok(items) => (items, None),
             Err(failure) => {
                 log::warn!("messages not shown conversation={} cause={failure}", conversation.id);
                 (Vec::new(), Some(failure))
@@ -253,6 +252,18 @@ impl Conversations {
         let page = self.clients.of("memory")?.read(format!("{place}?after={seq}")).await?;
         serde_json::from_value(Value::Array(page)).map_err(|error| {
             Failure::new(Kind::BadReply, format!("memory's items were not understood: {error}"))
+                .of_service("memory")
+        })
+    }
+
+    /// The newest sequence number of memory's log.
+    ///
+    /// # Errors
+    /// Why memory could not be read.
+    pub async fn log_head(&self) -> Result<i64, Failure> {
+        let answer = self.clients.of("memory")?.read("log/head".to_owned()).await?;
+        answer.first().and_then(|head| head.get("seq")?.as_i64()).ok_or_else(|| {
+            Failure::new(Kind::BadReply, "memory did not say how far its log is")
                 .of_service("memory")
         })
     }

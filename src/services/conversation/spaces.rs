@@ -1,5 +1,6 @@
 //! Keeping workspaces and conversations: what is acceptable, who may, and what changes.
 
+use diesel::SqliteConnection;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -21,8 +22,10 @@ pub const NAME_CHARS_MAX: usize = 100;
 pub const DESCRIPTION_CHARS_MAX: usize = 500;
 /// Longest topic of a conversation, in characters.
 pub const TOPIC_CHARS_MAX: usize = 200;
+/// Most metadata of a workspace or a conversation, in bytes as JSON.
+pub const METADATA_BYTES_MAX: usize = 65_536;
 /// Most participants of a conversation.
-pub const PARTICIPANTS_MAX: usize = 1000;
+pub const PARTICIPANTS_MAX: usize = 100;
 
 /// Checks a text of 1 to `most` characters. Absent is a problem only where it is `needed`.
 fn check(
@@ -80,8 +83,20 @@ fn participants(given: Vec<String>, owner: &str) -> Vec<String> {
     kept
 }
 
-fn merge(into: &mut Map<String, Value>, with: Option<Map<String, Value>>) {
+/// Fresh metadata, within its bound.
+fn attached(given: Option<Map<String, Value>>) -> Result<Map<String, Value>, Failure> {
+    let mut metadata = Map::new();
+    merge(&mut metadata, given).map(|()| metadata)
+}
+
+/// Merges metadata, within its bound.
+fn merge(into: &mut Map<String, Value>, with: Option<Map<String, Value>>) -> Result<(), Failure> {
     into.extend(with.unwrap_or_default());
+    if Value::Object(into.clone()).to_string().len() > METADATA_BYTES_MAX {
+        let message = format!("must have at most {METADATA_BYTES_MAX} bytes");
+        return Err(Failure::invalid_field("metadata", message, "value_error"));
+    }
+    Ok(())
 }
 
 impl Conversations {
@@ -101,7 +116,7 @@ impl Conversations {
             name: input.name.unwrap_or_default(),
             description: input.description.unwrap_or_default(),
             owner_id: caller.id.clone(),
-            metadata: input.metadata.unwrap_or_default(),
+            metadata: attached(input.metadata)?,
             created_at: clock::rfc3339(now),
             updated_at: clock::rfc3339(now),
         };
@@ -155,16 +170,21 @@ impl Conversations {
         input: WorkspaceInput,
     ) -> Result<Workspace, Failure> {
         check_workspace(&input, false)?;
-        let mut workspace = self.workspace(caller, id).await?;
-        workspace.name = input.name.unwrap_or(workspace.name);
-        workspace.description = input.description.unwrap_or(workspace.description);
-        merge(&mut workspace.metadata, input.metadata);
+        let (caller, id) = (caller.id.clone(), id.to_owned());
         let now = clock::now_micros();
-        workspace.updated_at = clock::rfc3339(now);
+        // One transaction from reading to writing, so that no change is lost beside another.
+        let change = move |connection: &mut SqliteConnection| {
+            let found = store::workspace(connection, &id)?;
+            let mut workspace = found.ok_or_else(|| Failure::not_found("workspace", &id))?;
+            permission::workspace(&caller, &workspace.owner_id, &id)?;
+            workspace.name = input.name.unwrap_or(workspace.name);
+            workspace.description = input.description.unwrap_or(workspace.description);
+            merge(&mut workspace.metadata, input.metadata)?;
+            workspace.updated_at = clock::rfc3339(now);
+            store::change_workspace(connection, &workspace, now).map(|()| workspace)
+        };
         self.database
-            .run("update", "workspaces", move |connection| {
-                store::change_workspace(connection, &workspace, now).map(|()| workspace)
-            })
+            .run("update", "workspaces", |connection| connection.immediate_transaction(change))
             .await
     }
 
@@ -198,7 +218,7 @@ impl Conversations {
             workspace_id: workspace.id,
             topic: input.topic.unwrap_or_default(),
             participant_ids: participants(input.participant_ids.unwrap_or_default(), &caller.id),
-            metadata: input.metadata.unwrap_or_default(),
+            metadata: attached(input.metadata)?,
             created_at: clock::rfc3339(now),
             updated_at: clock::rfc3339(now),
             owner_id: workspace.owner_id,
@@ -239,18 +259,23 @@ impl Conversations {
         input: ConversationInput,
     ) -> Result<Conversation, Failure> {
         check_conversation(&input, false)?;
-        let mut conversation = self.conversation(caller, id, Wish::Update).await?;
-        conversation.topic = input.topic.unwrap_or(conversation.topic);
-        if let Some(given) = input.participant_ids {
-            conversation.participant_ids = participants(given, &conversation.owner_id);
-        }
-        merge(&mut conversation.metadata, input.metadata);
+        let (caller, id) = (caller.id.clone(), id.to_owned());
         let now = clock::now_micros();
-        conversation.updated_at = clock::rfc3339(now);
+        let change = move |connection: &mut SqliteConnection| {
+            let found = store::conversation(connection, &id)?;
+            let mut conversation = found.ok_or_else(|| Failure::not_found("conversation", &id))?;
+            let Conversation { owner_id, participant_ids, .. } = &conversation;
+            permission::conversation(&caller, owner_id, participant_ids, Wish::Update)?;
+            conversation.topic = input.topic.unwrap_or(conversation.topic);
+            if let Some(given) = input.participant_ids {
+                conversation.participant_ids = participants(given, &conversation.owner_id);
+            }
+            merge(&mut conversation.metadata, input.metadata)?;
+            conversation.updated_at = clock::rfc3339(now);
+            store::change_conversation(connection, &conversation, now).map(|()| conversation)
+        };
         self.database
-            .run("update", "conversations", move |connection| {
-                store::change_conversation(connection, &conversation, now).map(|()| conversation)
-            })
+            .run("update", "conversations", |connection| connection.immediate_transaction(change))
             .await
     }
 

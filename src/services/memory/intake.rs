@@ -12,6 +12,10 @@ use crate::{
 /// Longest id, user id, conversation id, role or content type, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
 
+/// What an item's metadata and its further keys may hold, in bytes as JSON, each. Text belongs into
+/// `content`.
+pub const ATTACHED_BYTES_MAX: usize = 262_144;
+
 /// Keys an item carries itself; in an input they mean nothing and are moved into `metadata`.
 const RESERVED: [&str; 2] = ["seq", "user_id"];
 
@@ -84,6 +88,11 @@ pub fn item(user_id: &str, mut input: Map<String, Value>, now: i64) -> Result<It
             metadata.entry(key).or_insert(value);
         }
     }
+    for (field, map) in [("metadata", &metadata), ("input_data", &input)] {
+        if Value::Object(map.clone()).to_string().len() > ATTACHED_BYTES_MAX {
+            return Err(attached_too_much(field));
+        }
+    }
     if !problems.is_empty() {
         return Err(Failure::invalid(problems));
     }
@@ -135,6 +144,13 @@ pub fn changes(
     }
     metadata.insert("updated_at".to_owned(), clock::rfc3339(now).into());
     Ok(Changes { content, content_type, conversation_id, metadata })
+}
+
+/// More was attached to an item than it may hold.
+#[must_use]
+pub fn attached_too_much(field: &str) -> Failure {
+    let message = format!("holds more than {ATTACHED_BYTES_MAX} bytes");
+    Failure::invalid(vec![problem(field, &message, "value_error")])
 }
 
 fn problem(field: &str, message: &str, kind: &'static str) -> FieldProblem {

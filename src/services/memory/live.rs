@@ -33,10 +33,10 @@ impl Memory {
         filter: Filter,
         after: Option<i64>,
     ) -> Result<LiveBody, Failure> {
-        let start = match after {
-            Some(seq) => seq.max(0),
-            None => self.head().await?,
-        };
+        // A reader may know more than this store, which was set back: begin where the store is, and
+        // the first line tells the reader so.
+        let head = self.head().await?;
+        let start = after.map_or(head, |seq| seq.clamp(0, head));
         let memory = self.clone();
         let body = stream::body(self.keep_alive, self.drain.clone(), move |mut out| async move {
             if let Err(Trouble::Failed(failure)) = memory.serve(&mut out, filter, start).await {

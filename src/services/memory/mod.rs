@@ -1,5 +1,6 @@
 //! Memory: keeps every input, durably, and serves it back as tools, resources and live streams.
 
+pub mod condition;
 pub mod intake;
 mod live;
 mod schema;
@@ -19,7 +20,7 @@ use crate::{
         clock,
         config::{Data, Streams},
         context,
-        database::{self, Database},
+        database::{self, Database, Store},
         drain::Drain,
         fanout::Bus,
         metrics::Metrics,
@@ -31,7 +32,8 @@ use crate::{
         principal::Principal,
     },
 };
-use store::{Filter, Page};
+use condition::Condition;
+use store::{Filter, Page, Updated};
 use writer::{Write, Writer, Written};
 
 /// The schema, oldest first.
@@ -77,7 +79,7 @@ impl Memory {
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
         let mut connection = database::connect(path)?;
-        database::migrate(&mut connection, MIGRATIONS)?;
+        database::migrate(&mut connection, MIGRATIONS, Store::Memory)?;
         let writer = Writer::start(path.to_owned(), connection, live.bus.clone(), house, metrics);
         let reads = Database::open(path, data.db_pool_size, data.db_pool_timeout, true, metrics)?;
         Ok(Memory {
@@ -93,6 +95,12 @@ impl Memory {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.reads
+    }
+
+    /// How the writer is, for health.
+    #[must_use]
+    pub fn writer(&self) -> Condition {
+        self.writer.condition()
     }
 
     /// Commits what is queued and ends the writer.
@@ -147,8 +155,9 @@ impl Memory {
         let (user_id, id) = (user_id.to_owned(), id.to_owned());
         let change = Write::Update { user_id, id: id.clone(), changes: Box::new(changes) };
         match self.write(change).await? {
-            Written::Changed(Some(item)) => Ok(*item),
-            Written::Changed(None) => Err(Failure::not_found("item", id)),
+            Written::Changed(Updated::Now(item)) => Ok(*item),
+            Written::Changed(Updated::Unknown) => Err(Failure::not_found("item", id)),
+            Written::Changed(Updated::TooLarge) => Err(intake::attached_too_much("metadata")),
             Written::Stored { .. } | Written::Known { .. } | Written::Removed(_) => {
                 Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
             }

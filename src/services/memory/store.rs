@@ -8,7 +8,7 @@ use crate::{
     contract::item::Item,
     domain::failure::Failure,
     services::memory::{
-        intake::{Changes, NewItem},
+        intake::{ATTACHED_BYTES_MAX, Changes, NewItem},
         schema::memory_items,
     },
 };
@@ -83,9 +83,9 @@ fn write_map(map: &Map<String, Value>) -> String {
     Value::Object(map.clone()).to_string()
 }
 
-/// Text one page holds at most, in bytes, beyond its first item: an answer stays below what
+/// What one page's items hold at most, in bytes, beyond its first item: an answer stays below what
 /// clients take, however large the items are.
-pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Which items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct Filter {
     pub user_id: Option<String>,
     /// Only those of this conversation.
     pub conversation_id: Option<String>,
+    /// Only those of one of these users; empty means no such bound.
+    pub members: Vec<String>,
 }
 
 /// Which of them, and in which order. The number is how many at most.
@@ -125,6 +127,9 @@ pub fn page(
     if let Some(conversation_id) = &filter.conversation_id {
         query = query.filter(dsl::conversation_id.eq(conversation_id));
     }
+    if !filter.members.is_empty() {
+        query = query.filter(dsl::user_id.eq_any(&filter.members));
+    }
     query = match page {
         Page::Newest(limit) => query.order(dsl::seq.desc()).limit(limit),
         Page::After(seq, limit) => {
@@ -138,12 +143,14 @@ pub fn page(
     let mut items = Vec::new();
     let mut bytes = 0;
     for row in query.load_iter::<Row, DefaultLoadingMode>(connection).map_err(failed)? {
-        let item = Item::from(row.map_err(failed)?);
-        bytes += item.content.len() + item.caption.as_deref().map_or(0, str::len);
+        let row = row.map_err(failed)?;
+        bytes += row.content.len() + row.metadata.len() + row.extra.len();
+        bytes += row.caption.as_deref().map_or(0, str::len);
+        // Measured before it is parsed: as values it takes many times its length.
         if bytes > PAGE_BYTES_MAX && !items.is_empty() {
             break;
         }
-        items.push(item);
+        items.push(Item::from(row));
     }
     Ok(items)
 }
@@ -242,7 +249,18 @@ pub enum Inserted {
     },
 }
 
-/// Changes an item of a user; `None` when there is none.
+/// What came of changing an item.
+#[derive(Clone, Debug)]
+pub enum Updated {
+    /// The item as it is now.
+    Now(Box<Item>),
+    /// The user has no such item.
+    Unknown,
+    /// Its metadata would be larger than [`ATTACHED_BYTES_MAX`].
+    TooLarge,
+}
+
+/// Changes an item of a user.
 ///
 /// # Errors
 /// The database's own, for the writer to judge.
@@ -251,7 +269,7 @@ pub fn update(
     user_id: &str,
     id: &str,
     changes: &Changes,
-) -> QueryResult<Option<Item>> {
+) -> QueryResult<Updated> {
     use memory_items::dsl;
     let row: Option<Row> = dsl::memory_items
         .select(Row::as_select())
@@ -259,7 +277,7 @@ pub fn update(
         .filter(dsl::id.eq(id))
         .first(connection)
         .optional()?;
-    let Some(mut item) = row.map(Item::from) else { return Ok(None) };
+    let Some(mut item) = row.map(Item::from) else { return Ok(Updated::Unknown) };
     if let Some(content) = &changes.content {
         item.content.clone_from(content);
     }
@@ -270,15 +288,19 @@ pub fn update(
         item.conversation_id.clone_from(&changes.conversation_id);
     }
     item.metadata.extend(changes.metadata.clone());
+    let metadata = write_map(&item.metadata);
+    if metadata.len() > ATTACHED_BYTES_MAX {
+        return Ok(Updated::TooLarge);
+    }
     diesel::update(dsl::memory_items.filter(dsl::seq.eq(item.seq)))
         .set((
             dsl::content.eq(&item.content),
             dsl::content_type.eq(&item.content_type),
             dsl::conversation_id.eq(&item.conversation_id),
-            dsl::metadata.eq(write_map(&item.metadata)),
+            dsl::metadata.eq(metadata),
         ))
         .execute(connection)?;
-    Ok(Some(item))
+    Ok(Updated::Now(Box::new(item)))
 }
 
 /// Removes one item of a user, or all of them; says how many.

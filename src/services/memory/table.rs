@@ -167,6 +167,8 @@ fn resources(host: Host, memory: &Memory) -> Host {
         "What one user said in a conversation.",
         history
     );
+    let host =
+        resource!(host, memory, "log/head", "The newest sequence number of the log.", log_head);
     let host = resource!(host, memory, "message/{item_id}", "One message by its id.", one_item);
     let host = resource!(host, memory, "item/{item_id}", "One item by its id.", one_item);
     let host = resource!(
@@ -334,7 +336,13 @@ fn filter(caller: &Principal, asked: &Asked) -> Result<Filter, Failure> {
     Ok(Filter {
         user_id: named.or_else(|| caller.confined_to().map(str::to_owned)),
         conversation_id: asked.vars.get("conversation_id").cloned(),
+        members: asked.query.get("members").map(|ids| split(ids)).unwrap_or_default(),
     })
+}
+
+/// A comma list of ids.
+fn split(ids: &str) -> Vec<String> {
+    ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect()
 }
 
 /// The page a path and its query mean.
@@ -375,6 +383,10 @@ async fn history_live(
         None => asked.last_event_id,
     };
     Ok(Content::Live(memory.follow(filter, after).await?))
+}
+
+async fn log_head(memory: &Memory, _: Principal, _: Asked) -> Result<Content, Failure> {
+    Ok(Content::Items(vec![json!({ "seq": memory.head().await? })]))
 }
 
 async fn one_item(memory: &Memory, caller: Principal, asked: Asked) -> Result<Content, Failure> {

@@ -32,8 +32,9 @@ use crate::{
         sse,
     },
     services::memory::{
+        condition::Condition,
         intake::{Changes, NewItem},
-        store::{self, Inserted},
+        store::{self, Inserted, Updated},
     },
 };
 
@@ -41,6 +42,9 @@ use crate::{
 pub const WRITES_WAITING_MAX: usize = 8192;
 /// Writes one commit carries at most.
 pub const WRITES_PER_COMMIT_MAX: usize = 1024;
+
+/// Writes of a failed group that fail alone in a row until the rest is not tried any more.
+const SINGLES_FAILING_MAX: usize = 2;
 
 /// What may be written.
 #[derive(Clone, Debug)]
@@ -80,8 +84,8 @@ pub enum Written {
         /// Whether what was said is the same.
         same_body: bool,
     },
-    /// The item after the change; `None` when there is none.
-    Changed(Option<Box<Item>>),
+    /// What came of the change.
+    Changed(Updated),
     /// How many were removed.
     Removed(usize),
 }
@@ -97,7 +101,7 @@ type Waiting = (Write, oneshot::Sender<Result<Written, Failure>>);
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Job>,
-    metrics: Metrics,
+    condition: Condition,
 }
 
 impl Writer {
@@ -110,6 +114,7 @@ impl Writer {
         metrics: &Metrics,
     ) -> Writer {
         let (queue, jobs) = mpsc::channel(WRITES_WAITING_MAX);
+        let condition = Condition::default();
         let vitals = house.enter("writer (thread)", None);
         let thread = Thread {
             path,
@@ -117,6 +122,7 @@ impl Writer {
             jobs,
             bus,
             metrics: metrics.clone(),
+            condition: condition.clone(),
             house: house.clone(),
             vitals: Arc::clone(&vitals),
         };
@@ -125,7 +131,13 @@ impl Writer {
         if let Err(error) = spawned {
             house.give_up(&vitals, &format!("thread not started: {error}"));
         }
-        Writer { queue, metrics: metrics.clone() }
+        Writer { queue, condition }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.condition.clone()
     }
 
     /// Writes, and answers once it is on disk. What is not begun by `deadline` is not written.
@@ -134,8 +146,6 @@ impl Writer {
     /// `overloaded` when too many writes wait, `timeout`, `database_error`.
     pub async fn write(&self, write: Write, deadline: Instant) -> Result<Written, Failure> {
         let (reply, answer) = oneshot::channel();
-        let waiting = self.queue.max_capacity() - self.queue.capacity();
-        self.metrics.queue_depth("writer", waiting);
         self.queue.try_send(Job::Write { write, deadline, reply }).map_err(|refused| {
             let text = match refused {
                 mpsc::error::TrySendError::Full(_) => "too many writes wait",
@@ -176,6 +186,7 @@ struct Thread {
     jobs: mpsc::Receiver<Job>,
     bus: Bus,
     metrics: Metrics,
+    condition: Condition,
     house: House,
     vitals: Arc<Vitals>,
 }
@@ -253,22 +264,39 @@ impl Thread {
                     answer(reply, Err(failure.clone()));
                 }
             }
-            Err(_) => {
-                for waiting in batch {
-                    self.commit(vec![waiting]);
-                }
+            Err(_) => self.commit_each(batch),
+        }
+    }
+
+    /// Each write alone, for as long as the store works at all.
+    fn commit_each(&mut self, batch: Vec<Waiting>) {
+        let mut failed_in_a_row = 0;
+        for (write, reply) in batch {
+            if failed_in_a_row >= SINGLES_FAILING_MAX {
+                answer(reply, Err(Failure::new(Kind::Storage, "the store failed")));
+            } else if !reply.is_closed() {
+                self.commit(vec![(write, reply)]);
+                let failed = self.condition.trouble().is_some();
+                failed_in_a_row = if failed { failed_in_a_row + 1 } else { 0 };
             }
         }
     }
 
     fn transact(&mut self, batch: &[Waiting]) -> Result<Vec<Written>, Failure> {
         let begun = Instant::now();
-        let connection = reopened(&mut self.connection, &self.path)?;
+        self.condition.begins();
+        let connection = reopened(&mut self.connection, &self.path)
+            .inspect_err(|failure| self.condition.committed(Some(failure.to_string())))?;
         let result = connection.immediate_transaction(|connection| {
             batch.iter().map(|(write, _)| apply(connection, write)).collect::<Result<Vec<_>, _>>()
         });
         self.metrics.db_operation("commit", "memory_items", begun.elapsed());
-        self.metrics.committed(batch.len());
+        let waiting = self.jobs.len();
+        self.metrics.queue_depth("writer", waiting);
+        if result.is_ok() {
+            self.metrics.committed(batch.len());
+        }
+        self.condition.committed(result.as_ref().err().map(ToString::to_string));
         result.map_err(|error| {
             // After a failed commit the connection's state is not to be trusted.
             self.connection = None;
@@ -319,7 +347,7 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResul
             Inserted::Before { item, same_body } => Written::Known { item, same_body },
         },
         Write::Update { user_id, id, changes } => {
-            Written::Changed(store::update(connection, user_id, id, changes)?.map(Box::new))
+            Written::Changed(store::update(connection, user_id, id, changes)?)
         }
         Write::Remove { user_id, id } => {
             Written::Removed(store::remove(connection, user_id, id.as_deref())?)

@@ -3,6 +3,7 @@
 mod idempotency;
 mod memory_away;
 mod process;
+mod regressions;
 mod streams;
 
 use std::collections::BTreeMap;

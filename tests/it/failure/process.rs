@@ -75,6 +75,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         house: ground.house.clone(),
         discovery: ground.discovery.clone(),
         database: None,
+        writer: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

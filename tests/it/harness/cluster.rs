@@ -106,6 +106,13 @@ impl Builder {
 
     /// Starts all three, and returns once core follows memory's log.
     pub(crate) async fn start(self) -> Cluster {
+        let cluster = self.start_without_follower().await;
+        cluster.until_followed().await;
+        cluster
+    }
+
+    /// Starts all three, where core cannot follow memory's log.
+    pub(crate) async fn start_without_follower(self) -> Cluster {
         let data = tempfile::tempdir().unwrap();
         let (memory_door, cognition_door, core_door) = (Door::new(), Door::new(), Door::new());
         let memory_proxy = proxy(self.memory_proxy, &memory_door).await;
@@ -135,7 +142,6 @@ impl Builder {
         ];
         let core = start(core_door, Role::Core, &own, self.core);
         let cluster = Cluster { memory, cognition, core, memory_proxy, cognition_proxy, data };
-        cluster.until_followed().await;
         cluster
     }
 }

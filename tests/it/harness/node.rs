@@ -74,6 +74,12 @@ impl Node {
     }
 
     /// Starts it, again at the address it had.
+    /// Starts it again with further arguments.
+    pub(crate) fn start_with(&mut self, further: &[&str]) {
+        self.arguments.extend(further.iter().map(|&argument| argument.to_owned()));
+        self.start();
+    }
+
     pub(crate) fn start(&mut self) {
         assert!(self.running.is_none(), "{} runs already", self.role.name());
         let (stop, stopped) = oneshot::channel();

@@ -88,6 +88,11 @@ impl RealProcess {
         self.stderr.read.borrow().join("\n")
     }
 
+    /// Everything it wrote to standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.read.borrow().join("\n")
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it has not been waited for")
     }
@@ -100,8 +105,10 @@ impl RealProcess {
 
     /// Sends a signal by its name: `TERM`, `INT`, `STOP`, `CONT`.
     pub(crate) async fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        let status = kill.arg(format!("-{name}")).arg(self.id().to_string()).status().await;
+        // The shell's own `kill`: a bare machine need not have another.
+        let mut shell = Command::new("sh");
+        let kill = format!("kill -{name} {}", self.id());
+        let status = shell.args(["-c", &kill]).status().await;
         assert!(status.unwrap().success(), "kill -{name}");
     }
 
