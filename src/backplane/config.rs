@@ -34,6 +34,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_out_of_range| format!("{text:?} is no duration from 0 on"))
 }
 
+/// A path that may be empty, which counts as not set.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+fn path_or_none(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
+}
+
 /// How a process listens and answers.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Listening")]
@@ -108,9 +114,8 @@ impl Data {
     /// # Errors
     /// A sentence naming the variable when its value is not a SQLite URL.
     pub fn sqlite_path(&self, file: &str) -> Result<PathBuf, String> {
-        let Some(url) = &self.database_url else {
-            return Ok(self.data_dir.join(file));
-        };
+        let set = self.database_url.as_ref().filter(|url| !url.is_empty());
+        let Some(url) = set else { return Ok(self.data_dir.join(file)) };
         let rest = url
             .split_once("://")
             .filter(|(scheme, _)| *scheme == "sqlite" || scheme.starts_with("sqlite+"))
@@ -141,7 +146,7 @@ pub struct Identity {
     #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true)]
     pub jwt_secret_key: Option<String>,
     /// File that holds the secret, instead of `JWT_SECRET_KEY` (path).
-    #[arg(long, env = "JWT_SECRET_KEY_FILE")]
+    #[arg(long, env = "JWT_SECRET_KEY_FILE", value_parser = path_or_none)]
     pub jwt_secret_key_file: Option<PathBuf>,
     /// Life of a user's token (hours).
     #[arg(long, env = "JWT_EXPIRATION_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
@@ -165,7 +170,7 @@ impl Identity {
     pub fn secret(&self) -> Result<String, String> {
         let (name, secret) = match (&self.jwt_secret_key, &self.jwt_secret_key_file) {
             (Some(secret), _) if !secret.is_empty() => ("JWT_SECRET_KEY", secret.clone()),
-            (_, Some(path)) => {
+            (_, Some(path)) if !path.as_os_str().is_empty() => {
                 let secret = read_secret(path)
                     .map_err(|error| format!("JWT_SECRET_KEY_FILE: {}: {error}", path.display()))?;
                 ("JWT_SECRET_KEY_FILE", secret)
@@ -191,7 +196,10 @@ impl Identity {
     /// # Errors
     /// A sentence that says what to set.
     pub fn tokens_or_from(&self, data_dir: &std::path::Path) -> Result<Tokens, String> {
-        if self.jwt_secret_key.is_some() || self.jwt_secret_key_file.is_some() {
+        // Set but empty, as compose files do, is not set.
+        let key = self.jwt_secret_key.as_ref().is_some_and(|key| !key.is_empty());
+        let file = self.jwt_secret_key_file.as_ref();
+        if key || file.is_some_and(|path| !path.as_os_str().is_empty()) {
             return Ok(Tokens::new(&self.secret()?));
         }
         let path = token_secret_path(data_dir);
@@ -389,6 +397,7 @@ mod tests {
     fn database_urls_name_absolute_and_relative_files() {
         for (url, path) in [
             (None, "d/x.db"),
+            (Some(""), "d/x.db"),
             (Some("sqlite:///var/lib/x.db"), "/var/lib/x.db"),
             (Some("sqlite://x.db"), "x.db"),
             (Some("sqlite:///./memory_service.db"), "memory_service.db"),

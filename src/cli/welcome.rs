@@ -51,7 +51,7 @@ curl {bearer} {json} -d '{{\"content\": \"The launch of Apollo is on 12 March 20
 
 curl {bearer} {json} -d '{{\"query\": \"When is the launch?\"}}' {core}/cognition/context
 
-`cortex status` shows how everything is.
+`cortex status --url {core}` shows how everything is.
 "
         )
     }

@@ -99,6 +99,11 @@ impl Record {
         changed
     }
 
+    /// There is a sign of change: the next check is due now.
+    pub fn check_soon(&mut self) {
+        self.checked_at = None;
+    }
+
     /// Whether it is time for the next check: at once when never checked, every `interval` while
     /// all is well, every `probe_interval` while there is doubt (`trouble`, or a failed check).
     #[must_use]
@@ -148,6 +153,8 @@ mod tests {
         let soon = now + PROBE;
         assert!(!record.due(false, INTERVAL, PROBE, soon));
         assert!(record.due(true, INTERVAL, PROBE, soon), "its breaker is open");
+        record.check_soon();
+        assert!(record.due(false, INTERVAL, PROBE, now), "there is a sign of change");
         record.checked(Err("x".into()), now);
         assert!(record.due(false, INTERVAL, PROBE, soon));
     }

@@ -201,8 +201,9 @@ fn explain(error: &clap::Error) -> u8 {
         _ => {
             let shown = error.print();
             return match (shown, error.use_stderr()) {
-                (Ok(()), false) => 0,
-                (Ok(()) | Err(_), _) => EXIT_USAGE,
+                // Help into a pipe that was closed is help all the same.
+                (Ok(()) | Err(_), false) => 0,
+                (Ok(()) | Err(_), true) => EXIT_USAGE,
             };
         }
     };
@@ -220,12 +221,14 @@ fn explain(error: &clap::Error) -> u8 {
 fn variable_of(argument: &str) -> Option<String> {
     let flag = argument.split_whitespace().next()?.strip_prefix("--")?;
     let command = CommandLine::command();
-    command
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
-        .find(|known| known.get_long() == Some(flag))
-        .and_then(|known| known.get_env())
-        .map(|name| name.to_string_lossy().into_owned())
+    let known = find(&command, flag)?;
+    Some(known.get_env()?.to_string_lossy().into_owned())
+}
+
+/// The argument of that name, of this command or one below it.
+fn find<'a>(command: &'a clap::Command, flag: &str) -> Option<&'a clap::Arg> {
+    let own = command.get_arguments().find(|known| known.get_long() == Some(flag));
+    own.or_else(|| command.get_subcommands().find_map(|below| find(below, flag)))
 }
 
 #[cfg(test)]

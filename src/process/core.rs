@@ -96,7 +96,12 @@ pub async fn run(
         settings.streams.streams_max,
     );
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    let beginning = Follower::start(&ground.house, control.of("memory")?, bus.clone());
+    let beginning = Follower::start(
+        &ground.house,
+        control.of("memory")?,
+        bus.clone(),
+        ground.discovery.check.clone(),
+    );
     let reporter = Reporter {
         service: "core",
         title: "Cortex Core",

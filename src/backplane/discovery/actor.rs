@@ -12,8 +12,8 @@ use crate::{
         breaker::{BreakerActor, Force},
         config::{Calls, Services},
         discovery::{
-            Deregister, Directory, Discovery, Endpoint, EndpointView, ForceBreakers, List,
-            Register, Source, base_url,
+            CheckNow, Deregister, Directory, Discovery, Endpoint, EndpointView, ForceBreakers,
+            List, Register, Source, base_url,
         },
         keeper,
         metrics::Metrics,
@@ -121,6 +121,7 @@ impl DiscoveryActor {
             deregister: Port::to("discovery", &address, QUESTIONS_AT_ONCE, QUESTION_DEADLINE),
             force: Port::to("discovery", &address, QUESTIONS_AT_ONCE, QUESTION_DEADLINE),
             list: Port::to("discovery", &address, QUESTIONS_AT_ONCE, QUESTION_DEADLINE),
+            check: Port::to("discovery", &address, QUESTIONS_AT_ONCE, QUESTION_DEADLINE),
             directory,
         }
     }
@@ -316,6 +317,16 @@ impl Handler<ForceBreakers> for DiscoveryActor {
             entry.endpoint.breaker.force.tell(Force(order.forced))?;
         }
         Ok(meant.len())
+    }
+}
+
+impl Handler<CheckNow> for DiscoveryActor {
+    type Result = ();
+    fn handle(&mut self, CheckNow { service }: CheckNow, ctx: &mut Context<Self>) {
+        for entry in self.roster.get_mut(service).into_iter().flatten() {
+            entry.record.check_soon();
+        }
+        self.check_due(ctx);
     }
 }
 

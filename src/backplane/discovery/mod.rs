@@ -77,6 +77,14 @@ pub struct ForceBreakers {
     pub forced: Option<Forced>,
 }
 
+/// Has a service checked now: there is a sign that something changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CheckNow {
+    /// The service.
+    pub service: &'static str,
+}
+
 /// Asks for everything known.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<EndpointView>, Failure>")]
@@ -120,6 +128,8 @@ pub struct Discovery {
     pub force: Port<ForceBreakers>,
     /// Lists everything.
     pub list: Port<List>,
+    /// Checks a service now.
+    pub check: Port<CheckNow>,
     /// The snapshot for the data path.
     pub directory: Directory,
 }

@@ -13,6 +13,7 @@ use crate::{
     answers_ping,
     backplane::{
         client::{ServicePort, StreamItem, StreamReader},
+        discovery::CheckNow,
         fanout::{Broadcast, Bus},
         keeper,
         port::Port,
@@ -35,6 +36,7 @@ pub struct Follower {
     /// The last item handed on, kept over a restart so that none is missed or repeated.
     seq: Option<i64>,
     beginning: Arc<Beginning>,
+    check: Port<CheckNow>,
 }
 
 /// From where on the bus has everything: the sequence number the follower began after, once it has
@@ -93,10 +95,21 @@ struct Seen(i64);
 
 impl Follower {
     /// Starts following on this arbiter, from now on.
-    pub fn start(house: &House, memory: ServicePort, bus: Bus) -> Arc<Beginning> {
+    pub fn start(
+        house: &House,
+        memory: ServicePort,
+        bus: Bus,
+        check: Port<CheckNow>,
+    ) -> Arc<Beginning> {
         let beginning = Arc::new(Beginning::default());
         let kept = Arc::clone(&beginning);
-        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, beginning: kept });
+        keeper::start(house, "follower", |_| Follower {
+            memory,
+            bus,
+            seq: None,
+            beginning: kept,
+            check,
+        });
         beginning
     }
 }
@@ -106,6 +119,7 @@ impl Actor for Follower {
     fn started(&mut self, ctx: &mut Self::Context) {
         let (memory, bus, seq) = (self.memory.clone(), self.bus.clone(), self.seq);
         let beginning = Arc::clone(&self.beginning);
+        let check = self.check.clone();
         let seen =
             Port::<Seen>::to("follower", &ctx.address(), 1, std::time::Duration::from_secs(1));
         let following = async move {
@@ -113,7 +127,7 @@ impl Actor for Follower {
             loop {
                 let fresh = after.is_none().then_some(beginning.as_ref());
                 after = match memory.open(LOG.to_owned(), after).await {
-                    Ok(reader) => follow(reader, &bus, &seen, fresh).await,
+                    Ok(reader) => follow(reader, &bus, &seen, fresh, &check).await,
                     Err(failure) => {
                         log::error!("memory's log cannot be followed cause={failure}");
                         None
@@ -145,6 +159,7 @@ async fn follow(
     bus: &Bus,
     seen: &Port<Seen>,
     mut fresh: Option<&Beginning>,
+    check: &Port<CheckNow>,
 ) -> Option<i64> {
     let mut last = i64::MIN;
     while let Some(item) = reader.next().await {
@@ -165,6 +180,10 @@ async fn follow(
                 remember(seen, seq);
             }
             StreamItem::Interrupted(failure) => {
+                // The stream notices first that memory has gone; a check tells everyone.
+                if let Err(failure) = check.tell(CheckNow { service: "memory" }) {
+                    log::debug!("no check asked for cause={failure}");
+                }
                 log::warn!("the log of memory is interrupted cause={failure}");
             }
             StreamItem::Event { seq, data } => {

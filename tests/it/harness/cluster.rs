@@ -141,8 +141,7 @@ impl Builder {
             "true",
         ];
         let core = start(core_door, Role::Core, &own, self.core);
-        let cluster = Cluster { memory, cognition, core, memory_proxy, cognition_proxy, data };
-        cluster
+        Cluster { memory, cognition, core, memory_proxy, cognition_proxy, data }
     }
 }
 
