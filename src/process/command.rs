@@ -145,15 +145,16 @@ fn serve<F: Future<Output = Result<(), Exit>>>(
 /// Prints the announcement, then returns at the first SIGTERM or SIGINT (or the end of standard input, if asked to watch it);
 /// a second signal ends the process at once.
 async fn signalled(watch_input: bool, announcement: Option<String>) {
-    if let Some(line) = announcement {
-        cli::announce(&line);
-    }
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         log::error!("signals cannot be heard");
         return std::future::pending().await;
     };
+    // Only now: whoever reads the line may send a signal at once.
+    if let Some(line) = announcement {
+        cli::announce(&line);
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

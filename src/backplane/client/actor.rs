@@ -175,14 +175,16 @@ impl Line {
         let retries = if context.retried_above { 0 } else { self.settings.max_retries };
         let mut tried: Vec<String> = Vec::new();
         let mut last: Option<Failure> = None;
-        for number in 0..=retries {
+        let mut number = 0;
+        loop {
             let missed = match self.attempt(outgoing, context, &mut tried, number).await {
                 Ok(reply) => return Ok(reply),
                 Err(missed) => missed,
             };
-            let Some(Missed { failure, setback, .. }) = missed else {
-                // Refused by every breaker: the attempt before says more, if there was one.
-                return Err(last.unwrap_or_else(|| self.refused()));
+            let Missed { failure, setback, .. } = match missed {
+                Ended::Missed(missed) => missed,
+                // The attempt before says more, if there was one.
+                Ended::Refused(failure) => return Err(last.unwrap_or(failure)),
             };
             let wait = self.settings.backoff().wait(number, fastrand::f64(), failure.retry_after);
             let again = number < retries
@@ -201,34 +203,33 @@ impl Line {
             self.metrics.retried(&self.service);
             last = Some(failure);
             tokio::time::sleep(wait).await;
+            number += 1;
         }
-        Err(last.unwrap_or_else(|| self.refused()))
     }
 
-    /// One attempt; `Err(None)` when no breaker let it through.
+    /// One attempt.
     async fn attempt(
         &self,
         outgoing: &Outgoing,
         context: &RequestContext,
         tried: &mut Vec<String>,
         number: u32,
-    ) -> Result<Value, Option<Missed>> {
+    ) -> Result<Value, Ended> {
         // A little less than the caller waits: the answer about being late names the service.
         let remaining = context.remaining();
         let allowed =
             (remaining - (remaining / 20).min(ANSWER_SLACK_MAX)).min(self.settings.call_timeout);
         if allowed < Duration::from_millis(1) {
-            return Err(Some(self.out_of_time()));
+            return Err(Ended::Missed(self.out_of_time()));
         }
         let endpoints = self.directory.endpoints(&self.service);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let Ok((endpoint, permit)) = admit(&self.service, &endpoints, tried, turn) else {
-            return Err(None);
-        };
+        let (endpoint, permit) =
+            admit(&self.service, &endpoints, tried, turn).map_err(Ended::Refused)?;
         if number == 0 {
             self.directory.deposit_first(&self.service);
         }
-        let token = self.token.get().map_err(|failure| Some(Missed::ours(failure)))?;
+        let token = self.token.get().map_err(|failure| Ended::Missed(Missed::ours(failure)))?;
         let outstanding = Outstanding::on(&endpoint);
         let sent = send_once(
             &self.calls,
@@ -245,32 +246,7 @@ impl Line {
             Err(missed) => missed.outcome,
         });
         tried.push(endpoint.url.clone());
-        sent.map_err(Some)
-    }
-
-    /// Why nothing may go out now.
-    fn refused(&self) -> Failure {
-        let endpoints = self.directory.endpoints(&self.service);
-        let wait = endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.breaker().view().next_probe)
-            .min()
-            .unwrap_or_default()
-            .max(Duration::from_secs(1));
-        if endpoints.is_empty() {
-            return Failure::new(
-                Kind::ServiceNotFound,
-                format!("{} has no endpoint", self.service),
-            )
-            .of_service(&self.service);
-        }
-        let seconds = wait.as_secs_f64().ceil();
-        Failure::new(
-            Kind::CircuitOpen,
-            format!("{} is not available: circuit open, try again in {seconds} s", self.service),
-        )
-        .of_service(&self.service)
-        .retry_after(wait)
+        sent.map_err(Ended::Missed)
     }
 
     fn out_of_time(&self) -> Missed {
@@ -290,6 +266,14 @@ impl Missed {
             setback: crate::domain::backoff::Setback::Final,
         }
     }
+}
+
+/// How an attempt ended without an answer.
+enum Ended {
+    /// No breaker let it through, or there is no endpoint.
+    Refused(Failure),
+    /// It went out and missed.
+    Missed(Missed),
 }
 
 /// Counts a call's end, also when its caller goes away before it.

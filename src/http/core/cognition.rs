@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web::Data};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    contract::cognition::{LIMIT_DEFAULT, LIMIT_MAX},
     domain::failure::{Failure, FieldProblem},
     http::{
         body::Json,
@@ -12,9 +13,6 @@ use crate::{
     },
     services::conversation::Caller,
 };
-
-const LIMIT_DEFAULT: i64 = 10;
-const LIMIT_MAX: i64 = 100;
 
 type Arguments = Json<Map<String, Value>>;
 
@@ -116,7 +114,10 @@ fn check_text(arguments: &Map<String, Value>, field: &str, needed: bool) -> Resu
 fn check_limit(arguments: &mut Map<String, Value>) -> Result<(), Failure> {
     let limit = match arguments.get("limit") {
         None | Some(Value::Null) => Some(LIMIT_DEFAULT),
-        Some(given) => given.as_i64().filter(|limit| (1..=LIMIT_MAX).contains(limit)),
+        Some(given) => given
+            .as_u64()
+            .and_then(|limit| usize::try_from(limit).ok())
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit)),
     };
     let message = format!("must be an integer from 1 to {LIMIT_MAX}");
     let limit = limit.ok_or_else(|| problem("limit", message, "value_error"))?;
