@@ -23,17 +23,48 @@ use crate::{
 /// How long a statement waits for another process's lock.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A store that is this process's alone, for as long as this is kept; also a killed process lets go.
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "the lock lives as long as the file")] std::fs::File);
+
+/// Takes a store for this process.
+///
+/// # Errors
+/// `database_error` when another process has it, or the lock file beside it cannot be made.
+pub fn hold(path: &Path) -> Result<Held, Failure> {
+    let lock = path.with_added_extension("lock");
+    let named =
+        |error: std::io::Error| Failure::new(Kind::Storage, format!("{}: {error}", lock.display()));
+    make_folder(path)?;
+    let mut options = std::fs::OpenOptions::new();
+    let file =
+        options.write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(named)?;
+    file.try_lock().map_err(|_held| {
+        let text = format!("{} is in use by another process", path.display());
+        Failure::new(Kind::Storage, text)
+    })?;
+    Ok(Held(file))
+}
+
+/// The folder of a store, for its owner alone.
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(|error| Failure::new(Kind::Storage, format!("{}: {error}", parent.display())))
+}
+
 /// Opens a connection: write-ahead log, `synchronous=FULL` (an answered write survives power
 /// loss), foreign keys on.
 ///
 /// # Errors
 /// `database_error` naming the file.
 pub fn connect(path: &Path) -> Result<SqliteConnection, Failure> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|error| {
-            Failure::new(Kind::Storage, format!("{}: {error}", parent.display()))
-        })?;
-    }
+    make_folder(path)?;
     // Made before SQLite does, so that nobody else can read it; its companions take its mode.
     let made =
         std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);

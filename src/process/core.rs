@@ -9,7 +9,7 @@ use crate::{
     backplane::{
         client::Clients,
         config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Streams},
-        database::Database,
+        database::{self, Database},
         fanout::{Bus, BusActor},
         gate::Gate,
     },
@@ -85,6 +85,7 @@ pub async fn run(
     )
     .await?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let _held = database::hold(&path)?;
     let database = conversation::open(&path, &settings.data, &ground.metrics)?;
     if settings.dev_user {
         login::make_development_user(&database).await?;

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::{
     backplane::{
         config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Streams},
+        database,
         fanout::BusActor,
     },
     http::{
@@ -69,6 +70,7 @@ pub async fn run(
     let ground =
         Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let _held = database::hold(&path)?;
     let streams = &settings.streams;
     let bus = BusActor::start(
         &ground.house,

@@ -171,6 +171,20 @@ async fn two_services_cannot_be_given_one_file_and_files_are_the_owners_alone() 
 }
 
 #[actix::test]
+async fn a_store_has_one_process_and_a_killed_one_lets_go() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = RealProcess::start_role("memory", data.path(), &[]);
+    first.url().await;
+    let mut second = RealProcess::start_role("memory", data.path(), &[]);
+    assert_eq!(second.wait().await.code(), Some(70));
+    assert!(second.stderr().contains("in use by another process"), "{}", second.stderr());
+    first.kill().await;
+    let mut third = RealProcess::start_role("memory", data.path(), &[]);
+    third.url().await;
+    assert_eq!(third.terminate().await, Some(0));
+}
+
+#[actix::test]
 async fn an_empty_api_key_opens_nothing() {
     let builder = Cluster::builder().core_args(&["--service-discovery-api-key", ""]);
     let cluster = builder.start().await;
