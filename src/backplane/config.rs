@@ -300,7 +300,7 @@ impl Calls {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Discovery")]
 pub struct Services {
-    /// Where memory is: one URL, or several separated by commas.
+    /// Where memory is: one URL; several, separated by commas, only for replicas of one store.
     #[arg(long, env = "MEMORY_SERVICE_URL", default_value = "http://127.0.0.1:9000")]
     pub memory_service_url: String,
     /// Where cognition is: one URL, or several separated by commas.
