@@ -71,6 +71,7 @@ impl Tokens {
     pub fn new(secret: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
+        validation.validate_nbf = true;
         validation.validate_aud = false; // checked in `read`: users' tokens have none
         Tokens {
             signing: Arc::new(EncodingKey::from_secret(secret.as_bytes())),

@@ -59,6 +59,14 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Fail
 /// # Errors
 /// `validation_error`.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    // serde would take a list for an object, by position.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Failure::invalid(vec![FieldProblem {
+            at: vec!["body".to_owned()],
+            message: "must be an object".to_owned(),
+            kind: "type_error",
+        }]));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let mut at = vec!["body".to_owned()];
@@ -168,6 +176,7 @@ mod tests {
         check(br#"{"inner": 1e999}"#, &["body", "inner"], "json_invalid");
         check(b"{\"inner\": [\xff]}", &["body", "inner", "[0]"], "json_invalid");
         check(b"{}", &["body"], "type_error");
+        check(b" [[1]]", &["body"], "type_error");
         check(b"", &["body"], "json_invalid");
         check(br#"{"inner": []} x"#, &["body"], "json_invalid");
     }

@@ -23,7 +23,7 @@ use crate::{
     },
     domain::breaker::State,
     http::routes,
-    services::memory::condition::Condition,
+    services::memory::writer::Writer,
 };
 
 /// The version of this binary.
@@ -45,7 +45,7 @@ pub struct Reporter {
     /// Its store, if it has one.
     pub database: Option<Database>,
     /// Its store's writer, if it has one of its own.
-    pub writer: Option<Condition>,
+    pub writer: Option<Writer>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is leaving.
@@ -154,7 +154,7 @@ impl Reporter {
         let mut components = BTreeMap::new();
         let mut broken = Vec::new();
         if let Some(writer) = &self.writer {
-            let trouble = writer.trouble();
+            let trouble = writer.trouble().await;
             if let Some(trouble) = &trouble {
                 broken.push(format!("writer: {trouble}"));
             }

@@ -143,7 +143,7 @@ pub fn cors(allowed: &str) -> Cors {
         .allow_any_method()
         .allow_any_header()
         .supports_credentials()
-        .expose_headers([REQUEST_ID_HEADER, "retry-after"])
+        .expose_headers([REQUEST_ID_HEADER, "retry-after", "idempotency-replayed"])
         .max_age(600);
     allowed.split(',').map(str::trim).filter(|origin| !origin.is_empty()).fold(cors, |cors, one| {
         if one == "*" { cors.allow_any_origin() } else { cors.allowed_origin(one) }

@@ -76,6 +76,11 @@ pub async fn run(
             settings.http.host
         )));
     }
+    // What may fail comes before any actor starts.
+    settings.identity.secret().map_err(Exit::Setting)?;
+    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let _held = database::hold(&path)?;
+    drop(database::connect(&path)?);
     let ground = Ground::lay(
         "core",
         &["memory", "cognition"],
@@ -84,8 +89,6 @@ pub async fn run(
         &settings.services,
     )
     .await?;
-    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
-    let _held = database::hold(&path)?;
     let database = conversation::open(&path, &settings.data, &ground.metrics)?;
     if settings.dev_user {
         login::make_development_user(&database).await?;

@@ -66,11 +66,14 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
+    // What may fail comes before any actor starts.
+    settings.identity.secret().map_err(Exit::Setting)?;
+    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let _held = database::hold(&path)?;
+    drop(database::connect(&path)?);
     // Memory asks nobody: it needs no other service.
     let ground =
         Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
-    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
-    let _held = database::hold(&path)?;
     let streams = &settings.streams;
     let bus = BusActor::start(
         &ground.house,

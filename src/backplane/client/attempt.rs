@@ -116,7 +116,10 @@ fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
     Missed {
         failure: Failure::new(
             Kind::Timeout,
-            format!("{service} did not answer within {} ms", allowed.as_millis()),
+            format!(
+                "{service} did not answer in time; the last attempt had {} ms",
+                allowed.as_millis()
+            ),
         )
         .of_service(service),
         outcome: if hurried { Outcome::Neutral } else { Outcome::Failure },

@@ -185,7 +185,8 @@ impl DiscoveryActor {
         let back: Port<Checked> =
             Port::to("discovery", &ctx.address(), QUESTIONS_AT_ONCE, QUESTION_DEADLINE);
         for entry in self.roster.values_mut().flatten() {
-            let trouble = entry.endpoint.breaker().view().state == State::Open;
+            let trouble =
+                entry.endpoint.breaker().view().state == State::Open || entry.endpoint.hangs(now);
             let due = entry.record.due(trouble, self.interval, self.probe_interval, now);
             if entry.checking || !due {
                 continue;

@@ -19,6 +19,8 @@ use crate::{
     domain::budget::RetryBudget,
 };
 
+/// Calls without an answer for this long have the endpoint checked.
+const HANGS_AFTER: Duration = Duration::from_secs(2);
 /// Over which time a budget's trickle fills it.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub(super) breaker: KeptBreaker,
     outstanding: AtomicU32,
     usable: AtomicBool,
+    /// When a call last began with none under way, or ended.
+    progress: Mutex<Instant>,
 }
 
 impl Endpoint {
@@ -41,6 +45,7 @@ impl Endpoint {
             breaker,
             outstanding: AtomicU32::new(0),
             usable: AtomicBool::new(true),
+            progress: Mutex::new(Instant::now()),
         }
     }
 
@@ -67,11 +72,24 @@ impl Endpoint {
     }
 
     pub(crate) fn begin(&self) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        if self.outstanding.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.progressed();
+        }
     }
 
     pub(crate) fn end(&self) {
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.progressed();
+    }
+
+    fn progressed(&self) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether calls are under way and none has ended for a while: a sign of trouble.
+    pub(super) fn hangs(&self, now: Instant) -> bool {
+        let last = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        self.outstanding() > 0 && now.saturating_duration_since(last) > HANGS_AFTER
     }
 }
 

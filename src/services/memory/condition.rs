@@ -12,7 +12,7 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the writer is. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Condition(Arc<Mutex<Doing>>);
+pub(super) struct Condition(Arc<Mutex<Doing>>);
 
 #[derive(Debug, Default)]
 struct Doing {
@@ -36,8 +36,7 @@ impl Condition {
     }
 
     /// What is wrong with it, if anything: the last commit failed, or one takes too long.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self) -> Option<String> {
         self.with(|doing| {
             let stuck = doing.committing_since.is_some_and(|at| at.elapsed() > COMMIT_PATIENCE);
             if stuck {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     backplane::{
-        fanout::{Delivery, Subscribe},
+        fanout::{Broadcast, Delivery, Subscribe},
         host::LiveBody,
         stream::{self, Ended, Outlet},
     },
@@ -107,4 +107,22 @@ fn render(items: &[Item]) -> Result<Bytes, Failure> {
         chunk.extend_from_slice(sse::render(Some(item.seq), &json).as_bytes());
     }
     Ok(chunk.freeze())
+}
+
+/// The item as the event its followers get.
+pub(super) fn broadcast(item: &Item, seq: i64) -> Option<Broadcast> {
+    let item = Item { seq, ..item.clone() };
+    match serde_json::to_string(&item) {
+        Ok(json) => Some(Broadcast {
+            user: item.user_id.as_str().into(),
+            conversation: item.conversation_id.as_deref().map(Into::into),
+            seq,
+            kind: "item",
+            faces: vec![Bytes::from(sse::render(Some(seq), &json))],
+        }),
+        Err(error) => {
+            log::error!("item not announced seq={seq} cause={error}");
+            None
+        }
+    }
 }

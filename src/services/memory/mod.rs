@@ -1,6 +1,6 @@
 //! Memory: keeps every input, durably, and serves it back as tools, resources and live streams.
 
-pub mod condition;
+mod condition;
 pub mod intake;
 mod live;
 mod schema;
@@ -32,7 +32,6 @@ use crate::{
         principal::Principal,
     },
 };
-use condition::Condition;
 use store::{Filter, Page, Updated};
 use writer::{Write, Writer, Written};
 
@@ -99,8 +98,8 @@ impl Memory {
 
     /// How the writer is, for health.
     #[must_use]
-    pub fn writer(&self) -> Condition {
-        self.writer.condition()
+    pub fn writer(&self) -> Writer {
+        self.writer.clone()
     }
 
     /// Commits what is queued and ends the writer.

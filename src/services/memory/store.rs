@@ -303,6 +303,14 @@ pub fn update(
     Ok(Updated::Now(Box::new(item)))
 }
 
+/// Writes something that changes nothing.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
+    diesel::sql_query("UPDATE sqlite_sequence SET seq = seq").execute(connection).map(|_| ())
+}
+
 /// Removes one item of a user, or all of them; says how many.
 ///
 /// # Errors

@@ -322,7 +322,8 @@ async fn forget_user(
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
     let of: OfItem = read(arguments)?;
-    let user_id = required_subject(&caller, of.user_id)?;
+    // Named, never guessed: it cannot be taken back.
+    let user_id = required("user_id", of.user_id)?;
     let deleted = memory.remove(&caller, &user_id, None).await?;
     Ok(json!({"status": "forgotten", "user_id": user_id, "deleted": deleted}))
 }

@@ -4,13 +4,13 @@
 //! commit is on its way to the disk, the next group gathers. 64 callers share one fsync.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
 use diesel::{SqliteConnection, connection::SimpleConnection as _};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -29,11 +29,11 @@ use crate::{
     domain::{
         budget::RestartBudget,
         failure::{Failure, Kind},
-        sse,
     },
     services::memory::{
         condition::Condition,
         intake::{Changes, NewItem},
+        live,
         store::{self, Inserted, Updated},
     },
 };
@@ -43,6 +43,8 @@ pub const WRITES_WAITING_MAX: usize = 8192;
 /// Writes one commit carries at most.
 pub const WRITES_PER_COMMIT_MAX: usize = 1024;
 
+/// Time a probe of the store may take.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Writes of a failed group that fail alone in a row until the rest is not tried any more.
 const SINGLES_FAILING_MAX: usize = 2;
 
@@ -60,6 +62,8 @@ pub enum Write {
         /// What changes.
         changes: Box<Changes>,
     },
+    /// Writes nothing new, to see whether the store takes writes again.
+    Probe,
     /// Removes one item, or all of a user.
     Remove {
         /// Whose.
@@ -117,6 +121,7 @@ impl Writer {
         let condition = Condition::default();
         let vitals = house.enter("writer (thread)", None);
         let thread = Thread {
+            inode: std::fs::metadata(&path).map(|file| file.ino()).ok(),
             path,
             connection: Some(connection),
             jobs,
@@ -134,10 +139,14 @@ impl Writer {
         Writer { queue, condition }
     }
 
-    /// How it is.
-    #[must_use]
-    pub fn condition(&self) -> Condition {
-        self.condition.clone()
+    /// What is wrong with it, if anything. If the last commit failed, another is tried first.
+    pub async fn trouble(&self) -> Option<String> {
+        self.condition.trouble()?;
+        let probing = self.write(Write::Probe, Instant::now() + PROBE_PATIENCE);
+        if let Err(failure) = probing.await {
+            log::debug!("the store takes no writes yet cause={failure}");
+        }
+        self.condition.trouble()
     }
 
     /// Writes, and answers once it is on disk. What is not begun by `deadline` is not written.
@@ -182,6 +191,8 @@ impl Writer {
 
 struct Thread {
     path: PathBuf,
+    /// The file's identity when it was opened.
+    inode: Option<u64>,
     connection: Option<SqliteConnection>,
     jobs: mpsc::Receiver<Job>,
     bus: Bus,
@@ -285,6 +296,9 @@ impl Thread {
     fn transact(&mut self, batch: &[Waiting]) -> Result<Vec<Written>, Failure> {
         let begun = Instant::now();
         self.condition.begins();
+        self.same_file().inspect_err(|failure| {
+            self.condition.committed(Some(failure.to_string()));
+        })?;
         let connection = reopened(&mut self.connection, &self.path)
             .inspect_err(|failure| self.condition.committed(Some(failure.to_string())))?;
         let result = connection.immediate_transaction(|connection| {
@@ -304,12 +318,23 @@ impl Thread {
         })
     }
 
+    /// Whether the file written to is still the one at the path: a deleted file takes writes that
+    /// nobody will ever read.
+    fn same_file(&self) -> Result<(), Failure> {
+        let there = std::fs::metadata(&self.path).map(|file| file.ino()).ok();
+        if there.is_some() && there == self.inode {
+            return Ok(());
+        }
+        log::error!("the store's file is gone or was replaced path={}", self.path.display());
+        Err(Failure::new(Kind::Storage, "the store's file is gone or was replaced"))
+    }
+
     fn announce(&self, batch: &[Waiting], results: &[Written]) {
         let events: Vec<Broadcast> = batch
             .iter()
             .zip(results)
             .filter_map(|((write, _), written)| match (write, written) {
-                (Write::Store(new), Written::Stored { seq }) => broadcast(&new.item, *seq),
+                (Write::Store(new), Written::Stored { seq }) => live::broadcast(&new.item, *seq),
                 _ => None,
             })
             .collect();
@@ -349,28 +374,14 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResul
         Write::Update { user_id, id, changes } => {
             Written::Changed(store::update(connection, user_id, id, changes)?)
         }
+        Write::Probe => {
+            store::touch(connection)?;
+            Written::Removed(0)
+        }
         Write::Remove { user_id, id } => {
             Written::Removed(store::remove(connection, user_id, id.as_deref())?)
         }
     })
-}
-
-/// The item as the event its followers get.
-fn broadcast(item: &Item, seq: i64) -> Option<Broadcast> {
-    let item = Item { seq, ..item.clone() };
-    match serde_json::to_string(&item) {
-        Ok(json) => Some(Broadcast {
-            user: item.user_id.as_str().into(),
-            conversation: item.conversation_id.as_deref().map(Into::into),
-            seq,
-            kind: "item",
-            faces: vec![Bytes::from(sse::render(Some(seq), &json))],
-        }),
-        Err(error) => {
-            log::error!("item not announced seq={seq} cause={error}");
-            None
-        }
-    }
 }
 
 fn answer(reply: oneshot::Sender<Result<Written, Failure>>, result: Result<Written, Failure>) {

@@ -215,3 +215,30 @@ async fn health_recovers_without_traffic() {
     assert!(stored(&cluster, &User::new("bob")).await.is_empty());
     cluster.stop().await;
 }
+
+#[actix::test]
+async fn a_store_whose_file_is_gone_acknowledges_nothing() {
+    let cluster = Cluster::builder().core_args(&["--max-retries", "0"]).start().await;
+    let core = cluster.core.of(&User::new("ann"));
+    post(&core, "kept").await.unwrap();
+    let folder = cluster.data().join("memory");
+    let aside = cluster.data().join("aside");
+    std::fs::rename(&folder, &aside).unwrap();
+    let refused = post(&core, "nowhere").await.unwrap_err();
+    assert_error(&refused, 500, "database_error");
+    assert_eq!(cluster.memory.anonymous().get("/health").await.status, 503);
+    std::fs::rename(&aside, &folder).unwrap();
+    assert_eq!(cluster.memory.anonymous().get("/health").await.status, 200, "it sees by itself");
+    post(&core, "kept too").await.unwrap();
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn a_file_that_is_no_database_ends_the_start_with_one_line() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("memory.db"), vec![7; 20_000]).unwrap();
+    let mut memory = RealProcess::start_role("memory", data.path(), &[]);
+    assert_eq!(memory.wait().await.code(), Some(70));
+    assert!(memory.stderr().contains("not a database"), "{}", memory.stderr());
+    assert!(!memory.stderr().contains("panic"), "{}", memory.stderr());
+}
