@@ -34,6 +34,9 @@ use crate::{
 };
 use actor::ServiceClient;
 
+/// Longest wait a refused caller is told: a health check that passes opens the way within about a
+/// second, long before the breaker's own time is up, and a refusal costs next to nothing.
+pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 /// Calls of one batch that are under way at once.
 pub const BATCH_AT_ONCE: usize = 8;
 /// Streams one client actor opens at once.
@@ -256,7 +259,7 @@ pub(crate) fn admit(
         return Err(Failure::new(Kind::ServiceNotFound, format!("{service} has no endpoint"))
             .of_service(service));
     };
-    let wait = wait.max(Duration::from_secs(1));
+    let wait = wait.clamp(Duration::from_secs(1), RETRY_HINT_MAX);
     let seconds = wait.as_secs_f64().ceil();
     Err(Failure::new(
         Kind::CircuitOpen,
