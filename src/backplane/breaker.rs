@@ -32,6 +32,7 @@ const ORDER_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct BreakerCell {
     breaker: Mutex<Breaker>,
+    past: Mutex<VecDeque<PastTransition>>,
     actor: OnceLock<Port<Transitioned>>,
 }
 
@@ -53,6 +54,8 @@ pub struct BreakerView {
     pub failures: u32,
     /// Time until a probe may go, while open.
     pub next_probe: Option<Duration>,
+    /// The last transitions, oldest first.
+    pub past: Vec<PastTransition>,
 }
 
 impl BreakerCell {
@@ -61,6 +64,7 @@ impl BreakerCell {
     pub fn closed(policy: Policy) -> Arc<Self> {
         Arc::new(BreakerCell {
             breaker: Mutex::new(Breaker::closed(policy, Instant::now())),
+            past: Mutex::default(),
             actor: OnceLock::new(),
         })
     }
@@ -90,11 +94,16 @@ impl BreakerCell {
             for_: now.saturating_duration_since(breaker.since()),
             failures: breaker.failures(),
             next_probe: breaker.next_probe(now),
+            past: self.past().iter().cloned().collect(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn past(&self) -> MutexGuard<'_, VecDeque<PastTransition>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn announce(&self, transition: Option<Transition>) {
@@ -138,11 +147,6 @@ pub struct Transitioned(Transition);
 #[rtype(result = "Result<(), Failure>")]
 pub struct Force(pub Option<Forced>);
 
-/// The last transitions, oldest first.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<PastTransition>, Failure>")]
-pub struct History;
-
 /// A transition and when it was.
 #[derive(Clone, Debug)]
 pub struct PastTransition {
@@ -159,7 +163,6 @@ pub struct BreakerActor {
     /// Weak: the cell holds the way to this actor, which ends when the endpoint goes.
     cell: Weak<BreakerCell>,
     metrics: Metrics,
-    past: VecDeque<PastTransition>,
 }
 
 /// A breaker with its actor running.
@@ -169,8 +172,6 @@ pub struct KeptBreaker {
     pub cell: Arc<BreakerCell>,
     /// For operators.
     pub force: Port<Force>,
-    /// For `/health`.
-    pub history: Port<History>,
 }
 
 impl BreakerActor {
@@ -189,18 +190,13 @@ impl BreakerActor {
                 endpoint: endpoint.to_owned(),
                 cell: Arc::downgrade(&cell),
                 metrics: metrics.clone(),
-                past: VecDeque::new(),
             });
         metrics.circuit(service, endpoint, State::Closed);
         let heard = Port::to("breaker", &actor, ORDERS_AT_ONCE, ORDER_DEADLINE);
         if cell.actor.set(heard).is_err() {
             log::error!("a breaker cell had an actor already endpoint={endpoint}");
         }
-        KeptBreaker {
-            cell,
-            force: Port::to("breaker", &actor, ORDERS_AT_ONCE, ORDER_DEADLINE),
-            history: Port::to("breaker", &actor, ORDERS_AT_ONCE, ORDER_DEADLINE),
-        }
+        KeptBreaker { cell, force: Port::to("breaker", &actor, ORDERS_AT_ONCE, ORDER_DEADLINE) }
     }
 
     fn remember(&mut self, transition: Transition) {
@@ -211,21 +207,19 @@ impl BreakerActor {
             "breaker changed service={service} endpoint={endpoint} from={from} to={state} reason={reason:?}"
         );
         self.metrics.circuit(service, endpoint, to);
-        if self.past.len() == TRANSITIONS_KEPT {
-            self.past.pop_front();
+        let Some(cell) = self.cell.upgrade() else { return };
+        let mut past = cell.past();
+        if past.len() == TRANSITIONS_KEPT {
+            past.pop_front();
         }
-        self.past.push_back(PastTransition { at: clock::now_rfc3339(), transition });
+        past.push_back(PastTransition { at: clock::now_rfc3339(), transition });
     }
 }
 
 impl Actor for BreakerActor {
     type Context = Context<Self>;
 }
-impl Supervised for BreakerActor {
-    fn restarting(&mut self, _: &mut Context<Self>) {
-        self.past.clear();
-    }
-}
+impl Supervised for BreakerActor {}
 answers_ping!(BreakerActor);
 
 impl Handler<Transitioned> for BreakerActor {
@@ -246,13 +240,6 @@ impl Handler<Force> for BreakerActor {
             self.remember(transition);
         }
         Ok(())
-    }
-}
-
-impl Handler<History> for BreakerActor {
-    type Result = Result<Vec<PastTransition>, Failure>;
-    fn handle(&mut self, _: History, _: &mut Context<Self>) -> Self::Result {
-        Ok(self.past.iter().cloned().collect())
     }
 }
 
@@ -300,7 +287,7 @@ mod tests {
         kept.cell.hint_recovered();
         kept.cell.admit().unwrap().report(Outcome::Success);
         kept.force.ask(Force(Some(Forced::Open))).await.unwrap();
-        let past = kept.history.ask(History).await.unwrap();
+        let past = kept.cell.view().past;
         let states: Vec<State> = past.iter().map(|p| p.transition.to).collect();
         assert_eq!(states, [State::Open, State::HalfOpen, State::Closed, State::Open]);
         assert_eq!(past[0].transition.reason, "consecutive failures");

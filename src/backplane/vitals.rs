@@ -61,7 +61,6 @@ impl Life {
 struct Condition {
     life: Life,
     last_cause: Option<String>,
-    last_restart: Option<Instant>,
 }
 
 /// The vital signs of one actor (or kept thread).
@@ -116,7 +115,6 @@ impl Vitals {
     pub fn restarted(&self) {
         self.with(|condition| {
             condition.life = Life::Running;
-            condition.last_restart = Some(Instant::now());
         });
     }
 
@@ -189,11 +187,7 @@ impl House {
             restarts: AtomicU32::new(0),
             latency_micros: AtomicU64::new(u64::MAX),
             unanswered: AtomicU32::new(0),
-            condition: Mutex::new(Condition {
-                life: Life::Running,
-                last_cause: None,
-                last_restart: None,
-            }),
+            condition: Mutex::new(Condition { life: Life::Running, last_cause: None }),
             ping: Mutex::new(ping),
         });
         self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));

@@ -88,6 +88,22 @@ pub struct BreakerHealth {
     pub failures: u32,
     /// Seconds until a probe may go, while open.
     pub next_probe_seconds: Option<f64>,
+    /// The last changes of state, oldest first.
+    #[serde(default)]
+    pub transitions: Vec<TransitionHealth>,
+}
+
+/// One change of a breaker's state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransitionHealth {
+    /// RFC 3339.
+    pub at: String,
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// One actor.

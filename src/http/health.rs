@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::{
     backplane::{
+        breaker::PastTransition,
         clock,
         database::Database,
         discovery::{Discovery, EndpointView, List, moment},
@@ -20,8 +21,9 @@ use crate::{
     },
     contract::health::{
         ActorHealth, BreakerHealth, Component, EndpointHealth, Health, ServiceHealth,
+        TransitionHealth,
     },
-    domain::breaker::State,
+    domain::breaker::{State, Transition},
     http::routes,
     services::memory::writer::Writer,
 };
@@ -229,7 +231,18 @@ fn endpoint_health(view: EndpointView) -> EndpointHealth {
             since: moment(view.breaker.for_),
             failures: view.breaker.failures,
             next_probe_seconds: view.breaker.next_probe.map(|wait| wait.as_secs_f64()),
+            transitions: view.breaker.past.into_iter().map(transition_health).collect(),
         },
+    }
+}
+
+fn transition_health(past: PastTransition) -> TransitionHealth {
+    let Transition { from, to, reason } = past.transition;
+    TransitionHealth {
+        at: past.at,
+        from: from.as_str().to_owned(),
+        to: to.as_str().to_owned(),
+        reason: reason.to_owned(),
     }
 }
 
@@ -268,6 +281,7 @@ mod tests {
                 since: String::new(),
                 failures: 0,
                 next_probe_seconds: None,
+                transitions: Vec::new(),
             },
         }
     }

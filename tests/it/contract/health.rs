@@ -13,7 +13,7 @@ fn endpoint(url: &str, status: &str) -> Value {
             "outstanding": "<int>", "restarts": "<int>",
             "breaker": {
                 "state": "closed", "since": "<time>", "failures": "<int>",
-                "next_probe_seconds": null,
+                "next_probe_seconds": null, "transitions": [],
             },
         }],
     })

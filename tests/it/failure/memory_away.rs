@@ -46,7 +46,9 @@ async fn a_dead_memory_opens_the_breaker_and_a_passed_check_closes_it_without_a_
     proxy.set(Mode::Pass);
     eventually("inputs are taken again", || async { post(&core, "after").await.is_ok() }).await;
     acknowledged.push("after".to_owned());
-    assert_eq!(memory_endpoint(&core).await["breaker"]["state"], "closed");
+    let breaker = &memory_endpoint(&core).await["breaker"];
+    assert_eq!(breaker["state"], "closed");
+    assert_eq!(breaker["transitions"][0]["reason"], "consecutive failures", "{breaker}");
     let stored = stored(&cluster, &ann).await;
     assert!(acknowledged.iter().all(|text| stored.get(text) == Some(&1)), "{stored:?}");
     cluster.stop().await;
