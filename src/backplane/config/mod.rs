@@ -1,0 +1,127 @@
+//! Settings: one struct per concern, read once from the environment and the flags over it.
+//!
+//! Every field names its variable, its unit and its default; `cortex ROLE --help` prints them.
+
+mod calls;
+mod data;
+mod identity;
+mod services;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+pub use self::{
+    calls::Calls,
+    data::Data,
+    identity::Identity,
+    services::{Services, prefixed_services},
+};
+use crate::backplane::logging;
+
+/// Reads a duration: `30` and `30s` are seconds, `250ms` milliseconds; fractions are allowed.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    let (number, unit) = if let Some(number) = trimmed.strip_suffix("ms") {
+        (number, 0.001)
+    } else {
+        (trimmed.strip_suffix('s').unwrap_or(trimmed), 1.0)
+    };
+    let value: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_not_a_number| format!("{text:?} is no duration; try 30, 0.5 or 250ms"))?;
+    Duration::try_from_secs_f64(value * unit)
+        .map_err(|_out_of_range| format!("{text:?} is no duration from 0 on"))
+}
+
+/// A path that may be empty, which counts as not set.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+fn path_or_none(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
+}
+
+/// How a process listens and answers.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Listening")]
+pub struct Http {
+    /// Address to listen on.
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one [default: core 8000, memory 9000, cognition 9100].
+    #[arg(long, env = "PORT")]
+    pub port: Option<u16>,
+    /// Threads that answer requests (count).
+    #[arg(long, env = "WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Connections open at once, per worker (count).
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// Largest request body taken (bytes).
+    #[arg(long, env = "MAX_REQUEST_SIZE", default_value_t = 1_048_576)]
+    pub max_request_size: usize,
+    /// Time a request may take when its caller sets no deadline (seconds).
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "30", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// Time an idle connection is kept (seconds); keep it above the clients' own.
+    #[arg(long, env = "HTTP_KEEP_ALIVE", default_value = "75", value_parser = duration)]
+    pub http_keep_alive: Duration,
+    /// Time after which a connection is cut whose other side takes nothing of what it is sent
+    /// (seconds).
+    #[arg(long, env = "STALLED_CONNECTION_TIMEOUT", default_value = "60", value_parser = duration)]
+    pub stalled_connection_timeout: Duration,
+    /// Origins browsers may call from: a comma list, or * (list).
+    #[arg(long, env = "ALLOW_ORIGINS", default_value = "*")]
+    pub allow_origins: String,
+    /// Time for what is in flight to finish after SIGTERM (seconds).
+    #[arg(long, env = "SHUTDOWN_GRACE", default_value = "25", value_parser = duration)]
+    pub shutdown_grace: Duration,
+}
+
+/// How log lines look.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Logs")]
+pub struct Logs {
+    /// Form of log lines on standard error.
+    #[arg(long, env = "LOG_FORMAT", default_value = "human")]
+    pub log_format: logging::Format,
+    /// Which lines: a level, or the filter syntax of `env_logger` (text).
+    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn")]
+    pub log: String,
+}
+
+/// How event streams behave.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Streams")]
+pub struct Streams {
+    /// Time between `heartbeat` events on the output stream (seconds).
+    #[arg(long, env = "HEARTBEAT_INTERVAL", default_value = "30", value_parser = duration)]
+    pub heartbeat_interval: Duration,
+    /// Time without traffic after which a comment keeps a stream open (seconds).
+    #[arg(long, env = "STREAM_KEEP_ALIVE", default_value = "15", value_parser = duration)]
+    pub stream_keep_alive: Duration,
+    /// Events that wait for a slow reader before it is dropped (count).
+    #[arg(long, env = "EVENTS_PER_SUBSCRIBER_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub events_per_subscriber_max: u16,
+    /// Streams open at once (count).
+    #[arg(long, env = "STREAMS_MAX", default_value_t = 10_000)]
+    pub streams_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration(" 250ms "), Ok(Duration::from_millis(250)));
+        for bad in ["", "soon", "-1", "1e400", "NaN", "5 minutes"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}
