@@ -30,7 +30,7 @@ pub struct Health {
 }
 
 /// One part of a process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Component {
     /// `healthy` or `unhealthy`.
     pub status: String,
@@ -40,6 +40,15 @@ pub struct Component {
     /// Size on disk, in bytes, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
+    /// Entries that wait, where that has a meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<usize>,
+    /// For how long the oldest of them has waited, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_seconds: Option<f64>,
+    /// Entries set aside, because they were refused for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
 }
 
 /// One service and its endpoints.

@@ -10,6 +10,16 @@ pub const ALREADY_EXISTS: &str = "already_exists";
 /// The conversation of inputs that name none.
 pub const DEFAULT_CONVERSATION: &str = "default";
 
+/// The tool that stores several inputs in one commit, in their order.
+pub const STORE_INPUTS: &str = "store_inputs";
+/// Status of an input that was not acceptable.
+pub const REFUSED: &str = "refused";
+/// Longest id, user id, conversation id, role or content type, in characters.
+pub const NAME_CHARS_MAX: usize = 255;
+/// What an item's metadata and its further keys may hold, in bytes as JSON, each. Text belongs into
+/// `content`.
+pub const ATTACHED_BYTES_MAX: usize = 262_144;
+
 /// One stored item, as every reader sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Item {
@@ -76,6 +86,30 @@ pub struct Stored {
     /// Whether what was said is the same as then; only with `already_exists`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_body: Option<bool>,
+}
+
+/// What became of one of several inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// `stored`, `already_exists` or `refused`.
+    pub status: String,
+    /// Its place in the log; absent when refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// For an id that was known: whether what was said is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_body: Option<bool>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Verdict {
+    /// Not acceptable, and why.
+    #[must_use]
+    pub fn refused(why: String) -> Self {
+        Verdict { status: REFUSED.to_owned(), seq: None, same_body: None, error: Some(why) }
+    }
 }
 
 #[cfg(test)]

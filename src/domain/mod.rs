@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod budget;
 pub mod entities;
 pub mod failure;
+pub mod outbox;
 pub mod permission;
 pub mod principal;
 pub mod relevance;

@@ -23,9 +23,15 @@ use crate::{
         ActorHealth, BreakerHealth, Component, EndpointHealth, Health, ServiceHealth,
         TransitionHealth,
     },
-    domain::breaker::{State, Transition},
+    domain::{
+        breaker::{State, Transition},
+        failure::Failure,
+    },
     http::routes,
-    services::memory::writer::Writer,
+    services::{
+        conversation::outbox::{self, Outbox},
+        memory::writer::Writer,
+    },
 };
 
 /// The version of this binary.
@@ -48,6 +54,8 @@ pub struct Reporter {
     pub database: Option<Database>,
     /// Its store's writer, if it has one of its own.
     pub writer: Option<Writer>,
+    /// Its outbox, if it has one.
+    pub outbox: Option<Outbox>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is leaving.
@@ -103,9 +111,14 @@ async fn metrics(reporter: Data<Reporter>) -> HttpResponse {
 impl Reporter {
     /// Everything this process can say about its health.
     pub async fn report(&self) -> Health {
-        let (components, mut broken) = self.own_components().await;
+        let (mut components, mut broken) = self.own_components().await;
         let signs = self.house.signs();
         let mut reasons = Vec::new();
+        if let Some(outbox) = &self.outbox {
+            let (component, reason) = outbox_health(outbox.state().await);
+            components.insert("outbox".to_owned(), component);
+            reasons.extend(reason);
+        }
         if let Some(doom) = self.house.doom().borrow().clone() {
             broken.push(doom);
         }
@@ -162,20 +175,22 @@ impl Reporter {
             }
             let status = if trouble.is_none() { "healthy" } else { "unhealthy" };
             let component =
-                Component { status: status.to_owned(), error: trouble, size_bytes: None };
+                Component { status: status.to_owned(), error: trouble, ..Component::default() };
             components.insert("writer".to_owned(), component);
         }
         if let Some(database) = &self.database {
             let component = match database.check().await {
-                Ok(bytes) => {
-                    Component { status: "healthy".to_owned(), error: None, size_bytes: Some(bytes) }
-                }
+                Ok(bytes) => Component {
+                    status: "healthy".to_owned(),
+                    size_bytes: Some(bytes),
+                    ..Component::default()
+                },
                 Err(failure) => {
                     broken.push(format!("database: {failure}"));
                     Component {
                         status: "unhealthy".to_owned(),
                         error: Some(failure.to_string()),
-                        size_bytes: None,
+                        ..Component::default()
                     }
                 }
             };
@@ -183,6 +198,40 @@ impl Reporter {
         }
         (components, broken)
     }
+}
+
+/// The outbox as a component, and what about it is worth a reason. Only a broken one is unhealthy:
+/// a full one does what it is for.
+fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<String>) {
+    let state = match state {
+        Ok(state) => state,
+        Err(failure) => {
+            let error = failure.to_string();
+            let status = "unhealthy".to_owned();
+            let reason = format!("outbox: {error}");
+            let component = Component { status, error: Some(error), ..Component::default() };
+            return (component, Some(reason));
+        }
+    };
+    let oldest_seconds = state.oldest.map(|age| age.as_secs_f64());
+    let mut reasons = Vec::new();
+    if state.load.entries > 0 {
+        let oldest = oldest_seconds.unwrap_or_default();
+        let inputs = state.load.entries;
+        reasons.push(format!("{inputs} inputs wait in the outbox, the oldest for {oldest:.0} s"));
+    }
+    if state.refused > 0 {
+        reasons.push(format!("memory refused {} inputs of the outbox for good", state.refused));
+    }
+    let component = Component {
+        status: "healthy".to_owned(),
+        error: state.trouble,
+        size_bytes: u64::try_from(state.load.bytes).ok(),
+        entries: Some(state.load.entries),
+        oldest_seconds,
+        refused: Some(state.refused),
+    };
+    (component, (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 fn by_service(endpoints: Vec<EndpointView>) -> BTreeMap<String, ServiceHealth> {

@@ -65,6 +65,7 @@ pub async fn run(
         discovery: ground.discovery.clone(),
         database: None,
         writer: None,
+        outbox: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -1,18 +1,23 @@
 //! The core process.
 
-use std::{future::Future, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, net::TcpListener, path::Path, rc::Rc, time::Duration};
 
 use actix_web::web::{Data, ServiceConfig};
 use clap::Args;
+use tokio::sync::watch;
 
 use crate::{
     backplane::{
-        client::Clients,
-        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Streams},
+        client::{Clients, ServicePort},
+        config::{
+            Calls, Data as DataSettings, Http, Identity, Logs, Outbox as OutboxSettings, Services,
+            Streams,
+        },
         database::{self, Database},
         fanout::{Bus, BusActor},
         gate::Gate,
     },
+    domain::failure::Failure,
     http::{
         core::{self, Core},
         health::Reporter,
@@ -20,8 +25,9 @@ use crate::{
     process::{Exit, Ground},
     services::conversation::{
         self, Conversations, DATABASE_FILE,
-        follower::{Beginning, Follower},
+        follower::{Follower, Reach},
         login,
+        outbox::{Carrier, Outbox},
     },
 };
 
@@ -29,6 +35,8 @@ use crate::{
 pub const PORT: u16 = 8000;
 /// Passwords hashed at once; each takes a core for tens of milliseconds and 19 MiB.
 const HASHING_AT_ONCE: usize = 2;
+/// Connections of the outbox: one commits, one reads what is to be delivered.
+const OUTBOX_CONNECTIONS: u16 = 2;
 /// How long a login waits for its turn.
 const HASHING_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -56,6 +64,9 @@ pub struct Settings {
     /// Streams.
     #[command(flatten)]
     pub streams: Streams,
+    /// Outbox.
+    #[command(flatten)]
+    pub outbox: OutboxSettings,
     /// Make the development user (user@example.com); only on a loopback `HOST` (true or false).
     #[arg(long, env = "CORTEX_DEV_USER", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub dev_user: bool,
@@ -100,12 +111,13 @@ pub async fn run(
         settings.streams.streams_max,
     );
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    let beginning = Follower::start(
+    let reach = Follower::start(
         &ground.house,
         control.of("memory")?,
         bus.clone(),
         ground.discovery.check.clone(),
     );
+    let outbox = open_outbox(&settings, &ground, &path, control.of("memory")?, &reach).await?;
     let reporter = Reporter {
         service: "core",
         title: "Cortex Core",
@@ -113,19 +125,44 @@ pub async fn run(
         discovery: ground.discovery.clone(),
         database: Some(database.clone()),
         writer: None,
+        outbox: Some(outbox.clone()),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
     let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
     login::prepare(&hashing).await?;
-    let make = maker(&settings, &ground, database, (bus, beginning), hashing);
+    let flush = (outbox.clone(), settings.outbox.outbox_flush_timeout);
+    let make = maker(&settings, &ground, database, (bus, reach, outbox), hashing);
     let routes = move |clients: Rc<Clients>| {
         let core = make(clients);
         move |config: &mut ServiceConfig| {
             config.app_data(Data::new(core)).configure(core::configure);
         }
     };
-    ground.serve(&settings.http, listener, reporter, routes, shutdown).await
+    let served = ground.serve(&settings.http, listener, reporter, routes, shutdown).await;
+    let (outbox, patience) = flush;
+    outbox.flush(patience).await;
+    served
+}
+
+/// The outbox in core's store, with connections of its own: inputs must not wait behind lists.
+async fn open_outbox(
+    settings: &Settings,
+    ground: &Ground,
+    path: &Path,
+    memory: ServicePort,
+    reach: &watch::Receiver<Reach>,
+) -> Result<Outbox, Failure> {
+    let patience = settings.data.db_pool_timeout;
+    let database = Database::open(path, OUTBOX_CONNECTIONS, patience, false, &ground.metrics)?;
+    let carrier = Carrier {
+        memory,
+        // One body of the largest size, or many smaller ones.
+        batch_bytes_max: settings.http.max_request_size,
+        deadline: settings.calls.call_timeout,
+    };
+    let (house, metrics) = (&ground.house, &ground.metrics);
+    Outbox::start(database, carrier, reach.clone(), &settings.outbox, house, metrics).await
 }
 
 /// What makes core's state on a worker, from that worker's clients.
@@ -133,7 +170,7 @@ fn maker(
     settings: &Settings,
     ground: &Ground,
     database: Database,
-    (bus, beginning): (Bus, Arc<Beginning>),
+    (bus, reach, outbox): (Bus, watch::Receiver<Reach>, Outbox),
     hashing: Gate,
 ) -> impl Fn(Rc<Clients>) -> Core + Clone + Send + 'static {
     let api_key = settings.services.service_discovery_api_key.clone();
@@ -144,12 +181,14 @@ fn maker(
     let token_life = settings.identity.token_life();
     let streams = settings.streams.clone();
     let dev_user = settings.dev_user;
+    let store_patience = settings.outbox.store_patience;
     move |clients| Core {
         conversations: Conversations::new(
             database.clone(),
             clients,
-            bus.clone(),
-            Arc::clone(&beginning),
+            outbox.clone(),
+            reach.clone(),
+            store_patience,
         ),
         database: database.clone(),
         dev_user,
@@ -157,7 +196,7 @@ fn maker(
         tokens: tokens.clone(),
         token_life,
         bus: bus.clone(),
-        since: beginning.watch(),
+        reach: reach.clone(),
         discovery: discovery.clone(),
         api_key: api_key.clone(),
         drain: drain.clone(),

@@ -91,6 +91,7 @@ pub async fn run(
         discovery: ground.discovery.clone(),
         database: Some(memory.database().clone()),
         writer: Some(memory.writer()),
+        outbox: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -5,6 +5,7 @@
 mod calls;
 mod data;
 mod identity;
+mod outbox;
 mod services;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -15,6 +16,7 @@ pub use self::{
     calls::Calls,
     data::Data,
     identity::Identity,
+    outbox::Outbox,
     services::{Services, prefixed_services},
 };
 use crate::backplane::logging;

@@ -15,7 +15,7 @@ use crate::{
         core::{Core, style::Style},
         problem::Problem,
     },
-    services::conversation::Caller,
+    services::conversation::{Caller, Fate},
 };
 
 /// Header with the caller's key for an input (draft-ietf-httpapi-idempotency-key-header).
@@ -25,7 +25,7 @@ const REPLAYED_HEADER: &str = "idempotency-replayed";
 /// Longest key taken, in characters.
 const KEY_CHARS_MAX: usize = 255;
 
-/// `POST /input`: answered once the input is on disk in memory.
+/// `POST /input`: answered once the input is on disk, in memory or in the outbox.
 pub(crate) async fn take(
     request: HttpRequest,
     caller: Caller,
@@ -36,7 +36,11 @@ pub(crate) async fn take(
     let key = key(request.headers())?;
     let named = input.0.request_id.clone();
     let taken = core.conversations.take(&caller, input.0, key.as_deref()).await?;
-    let mut response = style.with_data("received", value(&taken.received)?, named.as_deref());
+    let status = match taken.fate {
+        Fate::Stored => "received",
+        Fate::Pending => "received_storage_pending",
+    };
+    let mut response = style.with_data(status, value(&taken.received)?, named.as_deref());
     if taken.replayed {
         let name = actix_web::http::header::HeaderName::from_static(REPLAYED_HEADER);
         let yes = actix_web::http::header::HeaderValue::from_static("true");

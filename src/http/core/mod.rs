@@ -24,7 +24,7 @@ use crate::{
         token::Tokens,
     },
     http::{health, routes::at},
-    services::conversation::Conversations,
+    services::conversation::{Conversations, follower::Reach},
 };
 use style::Style;
 
@@ -46,7 +46,7 @@ pub struct Core {
     /// The event bus.
     pub bus: Bus,
     /// From where on the bus has everything.
-    pub since: watch::Receiver<Option<i64>>,
+    pub reach: watch::Receiver<Reach>,
     /// Services and their endpoints.
     pub discovery: Discovery,
     /// Lets `X-API-Key` register services.

@@ -24,7 +24,7 @@ use crate::{
         doors::{event_stream, last_event_id},
         problem::Problem,
     },
-    services::conversation::Caller,
+    services::conversation::{Caller, follower},
 };
 
 /// The pause before memory is asked again for what a reader missed.
@@ -107,11 +107,7 @@ async fn open(
 /// everything. While memory is away it waits: the reader is kept, and told by comments.
 async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Result<i64, Ended> {
     // Before the follower has begun, the bus may miss what memory has.
-    let mut since = core.since.clone();
-    while !matches!(
-        tokio::time::timeout(REPLAY_PAUSE, since.wait_for(Option::is_some)).await,
-        Ok(Ok(_))
-    ) {
+    while follower::begun(core.reach.clone(), REPLAY_PAUSE).await.is_err() {
         out.send(Bytes::from_static(b": waiting for memory\n\n")).await?;
     }
     loop {

@@ -3,7 +3,7 @@
 //! Whoever stored it and through whichever process: what is in the log is streamed, once. When the
 //! connection breaks the client resumes it from the last item seen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -23,7 +23,10 @@ use crate::{
         event,
         item::{Item, ROLE_USER},
     },
-    domain::sse,
+    domain::{
+        failure::{Failure, Kind},
+        sse,
+    },
 };
 
 /// The path of memory's log.
@@ -35,58 +38,47 @@ pub struct Follower {
     bus: Bus,
     /// The last item handed on, kept over a restart so that none is missed or repeated.
     seq: Option<i64>,
-    beginning: Arc<Beginning>,
+    reach: watch::Sender<Reach>,
     check: Port<CheckNow>,
 }
 
-/// From where on the bus has everything: the sequence number the follower began after, once it has
-/// reached memory.
+/// Whether memory's log is followed yet.
 ///
-/// An input may be acknowledged before the follower has begun. It must be streamed once all the
-/// same: the follower begins before the first such input, and what is acknowledged afterwards,
-/// though it was stored before, is handed to the bus by whoever acknowledged it.
-#[derive(Debug)]
-pub struct Beginning {
-    known: watch::Sender<Option<i64>>,
-    /// The first input acknowledged before the follower had begun.
-    first: Mutex<i64>,
+/// What is stored before that would not be streamed. So nothing is stored through this process
+/// before the follower has begun; inputs wait in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The first connection is being made.
+    Trying,
+    /// The first connection was not to be had; it is tried again.
+    Away,
+    /// Everything after this sequence number comes over the bus.
+    From(i64),
 }
 
-impl Default for Beginning {
-    fn default() -> Self {
-        Beginning { known: watch::Sender::new(None), first: Mutex::new(i64::MAX) }
+impl Reach {
+    /// The sequence number after which the bus has everything.
+    #[must_use]
+    pub fn since(self) -> Option<i64> {
+        match self {
+            Reach::From(seq) => Some(seq),
+            Reach::Trying | Reach::Away => None,
+        }
     }
 }
 
-impl Beginning {
-    /// An input was stored under `seq` and is acknowledged now; whether the follower will not
-    /// bring it, so that it must be published otherwise.
-    #[must_use]
-    pub fn acknowledged(&self, seq: i64) -> bool {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(since) = *self.known.borrow() {
-            return seq <= since;
-        }
-        *first = seq.min(*first);
-        false
-    }
-
-    /// The follower has reached memory, whose log has come to `position`: where it begins.
-    fn begin(&self, position: i64) -> i64 {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(since) = *self.known.borrow() {
-            return since;
-        }
-        let since = position.min(*first - 1);
-        self.known.send_replace(Some(since));
-        since
-    }
-
-    /// Where the bus begins, once that is known.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Option<i64>> {
-        self.known.subscribe()
-    }
+/// Waits until the log is followed, at most `patience`.
+///
+/// # Errors
+/// `service_unavailable` when it is not by then.
+pub async fn begun(mut reach: watch::Receiver<Reach>, patience: Duration) -> Result<i64, Failure> {
+    let following = reach.wait_for(|reach| reach.since().is_some());
+    let followed = tokio::time::timeout(patience, following).await;
+    followed.ok().and_then(Result::ok).and_then(|reach| reach.since()).ok_or_else(|| {
+        Failure::new(Kind::Unavailable, "the log of memory is not followed yet")
+            .of_service("memory")
+            .retry_after(Duration::from_secs(1))
+    })
 }
 
 #[derive(Message)]
@@ -100,17 +92,10 @@ impl Follower {
         memory: ServicePort,
         bus: Bus,
         check: Port<CheckNow>,
-    ) -> Arc<Beginning> {
-        let beginning = Arc::new(Beginning::default());
-        let kept = Arc::clone(&beginning);
-        keeper::start(house, "follower", |_| Follower {
-            memory,
-            bus,
-            seq: None,
-            beginning: kept,
-            check,
-        });
-        beginning
+    ) -> watch::Receiver<Reach> {
+        let (reach, watched) = watch::channel(Reach::Trying);
+        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, reach, check });
+        watched
     }
 }
 
@@ -118,24 +103,12 @@ impl Actor for Follower {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
         let (memory, bus, seq) = (self.memory.clone(), self.bus.clone(), self.seq);
-        let beginning = Arc::clone(&self.beginning);
-        let check = self.check.clone();
-        let seen =
-            Port::<Seen>::to("follower", &ctx.address(), 1, std::time::Duration::from_secs(1));
+        let (reach, check) = (self.reach.clone(), self.check.clone());
+        let seen = Port::<Seen>::to("follower", &ctx.address(), 1, Duration::from_secs(1));
         let following = async move {
-            let mut after = seq;
-            loop {
-                let fresh = after.is_none().then_some(beginning.as_ref());
-                after = match memory.open(LOG.to_owned(), after).await {
-                    Ok(reader) => follow(reader, &bus, &seen, fresh, &check).await,
-                    Err(failure) => {
-                        log::error!("memory's log cannot be followed cause={failure}");
-                        None
-                    }
-                };
-                if after.is_none() {
-                    return;
-                }
+            match memory.open(LOG.to_owned(), seq).await {
+                Ok(reader) => follow(reader, &bus, &seen, &reach, &check).await,
+                Err(failure) => log::error!("memory's log cannot be followed cause={failure}"),
             }
         };
         // When following ends the actor stops, and the keeper starts it again.
@@ -152,15 +125,14 @@ impl Handler<Seen> for Follower {
     }
 }
 
-/// Follows one stream to its end. `fresh` is where the bus will begin, before that is known; the
-/// answer is where to begin instead, if not here.
+/// Follows one stream to its end.
 async fn follow(
     mut reader: StreamReader,
     bus: &Bus,
     seen: &Port<Seen>,
-    mut fresh: Option<&Beginning>,
+    reach: &watch::Sender<Reach>,
     check: &Port<CheckNow>,
-) -> Option<i64> {
+) {
     let mut last = i64::MIN;
     while let Some(item) = reader.next().await {
         match item {
@@ -171,15 +143,19 @@ async fn follow(
                     bus.end_streams();
                 }
                 last = seq;
-                if let Some(beginning) = fresh.take() {
-                    let since = beginning.begin(seq);
-                    if since < seq {
-                        return Some(since);
-                    }
-                }
                 remember(seen, seq);
+                reach.send_if_modified(|reach| {
+                    let begins = reach.since().is_none();
+                    if begins {
+                        *reach = Reach::From(seq);
+                    }
+                    begins
+                });
             }
             StreamItem::Interrupted(failure) => {
+                reach.send_if_modified(|reach| {
+                    std::mem::replace(reach, away(*reach)) == Reach::Trying
+                });
                 // The stream notices first that memory has gone; a check tells everyone.
                 if let Err(failure) = check.tell(CheckNow { service: "memory" }) {
                     log::debug!("no check asked for cause={failure}");
@@ -202,7 +178,14 @@ async fn follow(
             }
         }
     }
-    None
+}
+
+/// A connection was not to be had, or broke; what was begun goes on from where it was.
+fn away(reach: Reach) -> Reach {
+    match reach {
+        Reach::Trying | Reach::Away => Reach::Away,
+        Reach::From(seq) => Reach::From(seq),
+    }
 }
 
 fn remember(seen: &Port<Seen>, seq: i64) {
@@ -230,22 +213,21 @@ pub fn broadcast(item: &Item) -> Broadcast {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_acknowledged_before_the_beginning_is_brought_by_the_follower() {
-        let beginning = Beginning::default();
-        assert!(!beginning.acknowledged(7));
-        assert!(!beginning.acknowledged(5));
-        assert_eq!(beginning.begin(10), 4, "before the first of them");
-        assert!(!beginning.acknowledged(9), "stored before, acknowledged after: still brought");
-        assert!(!beginning.acknowledged(11));
+    #[tokio::test(start_paused = true)]
+    async fn waits_for_the_beginning_and_no_longer_than_told() {
+        let (reach, watched) = watch::channel(Reach::Trying);
+        let patience = Duration::from_secs(1);
+        assert_eq!(begun(watched.clone(), patience).await.unwrap_err().kind, Kind::Unavailable);
+        let (waited, ()) = tokio::join!(begun(watched, patience), async {
+            reach.send_replace(away(Reach::Trying));
+            reach.send_replace(Reach::From(7));
+        });
+        assert_eq!(waited, Ok(7));
     }
 
     #[test]
-    fn what_was_stored_before_the_beginning_and_acknowledged_after_is_not() {
-        let beginning = Beginning::default();
-        assert_eq!(beginning.begin(10), 10);
-        assert!(beginning.acknowledged(10));
-        assert!(!beginning.acknowledged(11));
-        assert_eq!(beginning.begin(12), 10, "it begins once");
+    fn an_interruption_does_not_move_the_beginning() {
+        assert_eq!(away(Reach::Trying), Reach::Away);
+        assert_eq!(away(Reach::From(7)), Reach::From(7));
     }
 }

@@ -1,37 +1,39 @@
 //! The conversation service of core: who may say what where, and what is said goes to memory.
 
 pub mod follower;
+mod intake;
 pub mod login;
+pub mod outbox;
 mod schema;
 pub mod spaces;
 pub mod store;
 
-use std::{collections::HashSet, path::Path, rc::Rc, sync::Arc};
+use std::{collections::HashSet, path::Path, rc::Rc, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use crate::{
     backplane::{
         client::{self, Clients},
-        clock,
         config::Data,
         database::{self, Database, Store},
-        fanout::Bus,
         metrics::Metrics,
     },
     contract::{
-        conversation::{Conversation, Input, Received},
-        item::{ALREADY_EXISTS, DEFAULT_CONVERSATION, Item, ROLE_USER, Stored},
+        conversation::Conversation,
+        item::{DEFAULT_CONVERSATION, Item},
     },
     domain::{
         backoff::Repeatable,
-        failure::{Failure, FieldProblem, Kind},
+        failure::{Failure, Kind},
         permission::{self, Wish},
     },
 };
-use follower::Beginning;
+use follower::Reach;
+pub use intake::{Fate, Taken};
+use outbox::Outbox;
 
 /// The schema, oldest first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/core/sqlite");
@@ -56,8 +58,9 @@ pub struct Caller {
 pub struct Conversations {
     database: Database,
     clients: Rc<Clients>,
-    bus: Bus,
-    beginning: Arc<Beginning>,
+    outbox: Outbox,
+    reach: watch::Receiver<Reach>,
+    store_patience: Duration,
 }
 
 /// Opens core's store at `path` and brings its schema up.
@@ -70,111 +73,18 @@ pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Fai
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }
 
-/// A taken input as the item it was stored as.
-fn said(caller: &Caller, received: &Received, seq: i64) -> Item {
-    Item {
-        seq,
-        id: received.message_id.clone(),
-        user_id: caller.id.clone(),
-        sender_id: caller.id.clone(),
-        conversation_id: Some(received.conversation_id.clone()),
-        role: ROLE_USER.to_owned(),
-        sender: (!caller.name.is_empty()).then(|| caller.name.clone()),
-        caption: None,
-        content: received.content.clone(),
-        content_type: "text".to_owned(),
-        timestamp: received.timestamp.clone(),
-        metadata: received.metadata.clone(),
-        extra: Map::new(),
-    }
-}
-
-/// An input that was taken.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// What is answered.
-    pub received: Received,
-    /// Whether it had been taken before, under the same idempotency key.
-    pub replayed: bool,
-}
-
-/// The id of a user's input with an idempotency key: the same for the same user and key, and for
-/// nothing else (UUIDv8 from SHA-256; RFC 9562, section 5.8).
-fn keyed_id(user_id: &str, key: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update("cortex input\0")
-        .chain_update(user_id)
-        .chain_update("\0")
-        .chain_update(key)
-        .finalize();
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(digest.iter()) {
-        *to = *from;
-    }
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
-}
-
 impl Conversations {
-    /// The service over core's store, this worker's clients, and the bus with its beginning.
+    /// The service over core's store, this worker's clients, the outbox, and how far the log is
+    /// followed. Memory has `store_patience` to take an input before it goes to the outbox.
     #[must_use]
     pub fn new(
         database: Database,
         clients: Rc<Clients>,
-        bus: Bus,
-        beginning: Arc<Beginning>,
+        outbox: Outbox,
+        reach: watch::Receiver<Reach>,
+        store_patience: Duration,
     ) -> Self {
-        Conversations { database, clients, bus, beginning }
-    }
-
-    /// Takes an input: checked, then stored in memory, and only then acknowledged. With an
-    /// idempotency `key`, the same input again gets the same answer and is stored once.
-    ///
-    /// # Errors
-    /// `validation_error`; `resource_not_found` or `permission_denied` for the conversation; why
-    /// memory could not store it.
-    pub async fn take(
-        &self,
-        caller: &Caller,
-        input: Input,
-        key: Option<&str>,
-    ) -> Result<Taken, Failure> {
-        let content = input
-            .content
-            .or(input.message)
-            .ok_or_else(|| Failure::invalid_field("content", "field required", "missing"))?;
-        let conversation_id =
-            input.conversation_id.unwrap_or_else(|| DEFAULT_CONVERSATION.to_owned());
-        self.must_take_part(caller, &conversation_id).await?;
-        let received = Received {
-            content,
-            conversation_id,
-            timestamp: clock::now_rfc3339(),
-            metadata: input.metadata.unwrap_or_default(),
-            message_id: match key {
-                Some(key) => keyed_id(&caller.id, key),
-                None => uuid::Uuid::now_v7().to_string(),
-            },
-        };
-        let stored = self.store(caller, &received).await?;
-        log::debug!("input stored seq={} conversation={}", stored.seq, received.conversation_id);
-        let replayed = key.is_some() && stored.status == ALREADY_EXISTS;
-        if replayed && stored.same_body == Some(false) {
-            let message = "was used before for another input";
-            return Err(Failure::invalid(vec![FieldProblem {
-                at: vec!["header".to_owned(), "Idempotency-Key".to_owned()],
-                message: message.to_owned(),
-                kind: "value_error",
-            }]));
-        }
-        if !replayed && self.beginning.acknowledged(stored.seq) {
-            let item = said(caller, &received, stored.seq);
-            self.bus.publish(vec![follower::broadcast(&item)]);
-        }
-        let timestamp = match stored.item {
-            Some(before) => before.timestamp,
-            None => received.timestamp,
-        };
-        Ok(Taken { received: Received { timestamp, ..received }, replayed })
+        Conversations { database, clients, outbox, reach, store_patience }
     }
 
     /// Whether the caller takes part in a conversation. Everyone has one called `default`.
@@ -280,43 +190,5 @@ impl Conversations {
     ) -> Result<Value, Failure> {
         arguments.insert("user_id".to_owned(), caller.id.clone().into());
         self.clients.of("cognition")?.call(tool, arguments, Repeatable::Always).await
-    }
-
-    async fn store(&self, caller: &Caller, received: &Received) -> Result<Stored, Failure> {
-        let mut input = Map::new();
-        input.insert("id".to_owned(), received.message_id.clone().into());
-        input.insert("content".to_owned(), received.content.clone().into());
-        input.insert("conversation_id".to_owned(), received.conversation_id.clone().into());
-        input.insert("timestamp".to_owned(), received.timestamp.clone().into());
-        input.insert("role".to_owned(), ROLE_USER.into());
-        input.insert("metadata".to_owned(), Value::Object(received.metadata.clone()));
-        if !caller.name.is_empty() {
-            input.insert("sender".to_owned(), caller.name.clone().into());
-        }
-        let mut arguments = Map::new();
-        arguments.insert("user_id".to_owned(), json!(caller.id));
-        arguments.insert("input_data".to_owned(), Value::Object(input));
-        // The id makes a repetition harmless: memory stores it once.
-        let reply =
-            self.clients.of("memory")?.call("store_input", arguments, Repeatable::Always).await?;
-        serde_json::from_value(reply).map_err(|error| {
-            Failure::new(Kind::BadReply, format!("memory did not confirm the input: {error}"))
-                .of_service("memory")
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_leads_to_one_id_per_user() {
-        let id = keyed_id("ann", "k");
-        assert_eq!(id, keyed_id("ann", "k"));
-        assert_ne!(id, keyed_id("bob", "k"));
-        assert_ne!(id, keyed_id("ann", "k2"));
-        assert_ne!(keyed_id("a", "b\0c"), keyed_id("a\0b", "cc"));
-        assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 8);
     }
 }

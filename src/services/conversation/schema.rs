@@ -36,5 +36,17 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    outbox (place) {
+        place -> BigInt,
+        message_id -> Text,
+        user_id -> Text,
+        conversation_id -> Text,
+        input -> Text,
+        created_at -> BigInt,
+        refusal -> Nullable<Text>,
+    }
+}
+
 diesel::joinable!(conversations -> workspaces (workspace_id));
 diesel::allow_tables_to_appear_in_same_query!(conversations, workspaces);

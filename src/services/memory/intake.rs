@@ -5,16 +5,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     backplane::clock,
-    contract::item::{Item, ROLE_USER},
+    contract::item::{ATTACHED_BYTES_MAX, Item, NAME_CHARS_MAX, ROLE_USER},
     domain::failure::{Failure, FieldProblem},
 };
-
-/// Longest id, user id, conversation id, role or content type, in characters.
-pub const NAME_CHARS_MAX: usize = 255;
-
-/// What an item's metadata and its further keys may hold, in bytes as JSON, each. Text belongs into
-/// `content`.
-pub const ATTACHED_BYTES_MAX: usize = 262_144;
 
 /// Keys an item carries itself; in an input they mean nothing and are moved into `metadata`.
 const RESERVED: [&str; 2] = ["seq", "user_id"];

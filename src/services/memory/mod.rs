@@ -1,5 +1,6 @@
 //! Memory: keeps every input, durably, and serves it back as tools, resources and live streams.
 
+mod bulk;
 mod condition;
 pub mod intake;
 mod live;
@@ -133,7 +134,7 @@ impl Memory {
                 item: Some(*item),
                 same_body: Some(same_body),
             }),
-            Written::Changed(_) | Written::Removed(_) => {
+            Written::StoredAll(_) | Written::Changed(_) | Written::Removed(_) => {
                 Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
             }
         }
@@ -157,7 +158,10 @@ impl Memory {
             Written::Changed(Updated::Now(item)) => Ok(*item),
             Written::Changed(Updated::Unknown) => Err(Failure::not_found("item", id)),
             Written::Changed(Updated::TooLarge) => Err(intake::attached_too_much("metadata")),
-            Written::Stored { .. } | Written::Known { .. } | Written::Removed(_) => {
+            Written::Stored { .. }
+            | Written::Known { .. }
+            | Written::StoredAll(_)
+            | Written::Removed(_) => {
                 Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
             }
         }
@@ -177,7 +181,10 @@ impl Memory {
         let (user_id, id) = (user_id.to_owned(), id.map(str::to_owned));
         match self.write(Write::Remove { user_id, id }).await? {
             Written::Removed(count) => Ok(count),
-            Written::Stored { .. } | Written::Known { .. } | Written::Changed(_) => {
+            Written::Stored { .. }
+            | Written::Known { .. }
+            | Written::StoredAll(_)
+            | Written::Changed(_) => {
                 Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
             }
         }

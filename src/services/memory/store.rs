@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     backplane::database::storage_failure,
-    contract::item::Item,
+    contract::item::{ATTACHED_BYTES_MAX, Item},
     domain::failure::Failure,
     services::memory::{
-        intake::{ATTACHED_BYTES_MAX, Changes, NewItem},
+        intake::{Changes, NewItem},
         schema::memory_items,
     },
 };
@@ -237,6 +237,7 @@ pub fn insert(connection: &mut SqliteConnection, new: &NewItem) -> QueryResult<I
 }
 
 /// What came of storing an item.
+#[derive(Clone, Debug)]
 pub enum Inserted {
     /// Stored now, under this sequence number.
     Now(i64),

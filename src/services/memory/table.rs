@@ -14,7 +14,7 @@ use crate::{
         principal::Principal,
     },
     services::memory::{
-        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, intake,
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake,
         store::{Filter, Page},
         value, values,
     },
@@ -58,6 +58,7 @@ fn tools(host: Host, memory: &Memory) -> Host {
         &["user_id", "input_data", "data"],
         store_input
     );
+    let host = bulk::row(host, memory);
     let host = tool!(
         host,
         memory,

@@ -53,6 +53,8 @@ const SINGLES_FAILING_MAX: usize = 2;
 pub enum Write {
     /// A new item; known ids change nothing.
     Store(Box<NewItem>),
+    /// Several new items, all or none, in their order.
+    StoreAll(Vec<NewItem>),
     /// Changes to an item.
     Update {
         /// Whose.
@@ -88,6 +90,8 @@ pub enum Written {
         /// Whether what was said is the same.
         same_body: bool,
     },
+    /// What came of each of several.
+    StoredAll(Vec<Inserted>),
     /// What came of the change.
     Changed(Updated),
     /// How many were removed.
@@ -330,14 +334,23 @@ impl Thread {
     }
 
     fn announce(&self, batch: &[Waiting], results: &[Written]) {
-        let events: Vec<Broadcast> = batch
-            .iter()
-            .zip(results)
-            .filter_map(|((write, _), written)| match (write, written) {
-                (Write::Store(new), Written::Stored { seq }) => live::broadcast(&new.item, *seq),
-                _ => None,
-            })
-            .collect();
+        let mut events: Vec<Broadcast> = Vec::with_capacity(batch.len());
+        for ((write, _), written) in batch.iter().zip(results) {
+            match (write, written) {
+                (Write::Store(new), Written::Stored { seq }) => {
+                    events.extend(live::broadcast(&new.item, *seq));
+                }
+                (Write::StoreAll(new), Written::StoredAll(inserted)) => {
+                    events.extend(new.iter().zip(inserted).filter_map(|(new, inserted)| {
+                        match inserted {
+                            Inserted::Now(seq) => live::broadcast(&new.item, *seq),
+                            Inserted::Before { .. } => None,
+                        }
+                    }));
+                }
+                _ => {}
+            }
+        }
         if !events.is_empty() {
             self.bus.publish(events);
         }
@@ -371,6 +384,11 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResul
             Inserted::Now(seq) => Written::Stored { seq },
             Inserted::Before { item, same_body } => Written::Known { item, same_body },
         },
+        Write::StoreAll(new) => Written::StoredAll(
+            new.iter()
+                .map(|new| store::insert(connection, new))
+                .collect::<diesel::QueryResult<_>>()?,
+        ),
         Write::Update { user_id, id, changes } => {
             Written::Changed(store::update(connection, user_id, id, changes)?)
         }

@@ -67,7 +67,8 @@ async fn a_request_keeps_its_id_or_is_given_one() {
 #[actix::test]
 async fn a_missing_service_is_named_and_says_when_to_try_again() {
     let builder = Cluster::builder();
-    let core_args = &["--circuit-breaker-threshold", "1", "--max-retries", "0"];
+    let core_args =
+        &["--circuit-breaker-threshold", "1", "--max-retries", "0", "--outbox-entries-max", "0"];
     let mut cluster = builder.core_args(core_args).start().await;
     cluster.memory.stop().await;
     let core = cluster.core.of(&User::new("ann"));

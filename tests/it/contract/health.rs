@@ -70,7 +70,11 @@ async fn a_healthy_process_says_so_in_full() {
     let database = json!({"database": {"status": "healthy", "size_bytes": "<int>"}});
     let told = settled(&cluster.core).await;
     assert_json(&told, health("core", json!({"memory": memory, "cognition": cognition})));
-    assert_json(&told["components"], database.clone());
+    let mut own = database.clone();
+    own["outbox"] = json!({
+        "status": "healthy", "size_bytes": 0, "entries": 0, "refused": 0,
+    });
+    assert_json(&told["components"], own);
     let actor = json!({
         "name": "<text>", "state": "running", "restarts": 0, "last_cause": null,
         "mailbox_latency_ms": "<any>", "unanswered_pings": 0,
@@ -172,7 +176,7 @@ async fn metrics_have_the_documented_names() {
         eventually(sample, counted).await;
     }
     cluster.memory.stop().await;
-    assert_eq!(core.post("/input", json!({"content": "lost"})).await.status, 503);
+    core.post("/input", json!({"content": "pending"})).await.ok();
     let text = cluster.core.anonymous().get("/metrics").await.text();
     for start in [
         r#"mcp_errors_total{service="memory",tool="store_input",error_type=""#,

@@ -143,8 +143,26 @@ async fn the_token_is_checked_before_the_body_and_the_body_before_the_conversati
 }
 
 #[actix::test]
-async fn an_input_memory_cannot_store_is_not_confirmed() {
+async fn an_input_memory_cannot_take_is_pending() {
     let mut cluster = Cluster::start().await;
+    cluster.memory.stop().await;
+    let core = cluster.core.of(&User::new("ann"));
+    let answer = core.post("/input", json!({"content": "hello", "metadata": {"a": 1}})).await;
+    assert_json(
+        &answer.ok(),
+        json!({"status": "received_storage_pending", "data": {
+            "content": "hello", "conversation_id": "default", "timestamp": "<time>",
+            "metadata": {"a": 1}, "message_id": "<text>"}}),
+    );
+    let answer = core.post("/v1/input", json!({"content": "hello", "request_id": "r"})).await.ok();
+    assert_eq!(answer["status"], "received_storage_pending");
+    assert_eq!(answer["request_id"], "r");
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn without_an_outbox_an_input_memory_cannot_store_is_not_confirmed() {
+    let mut cluster = Cluster::builder().core_args(&["--outbox-entries-max", "0"]).start().await;
     cluster.memory.stop().await;
     let core = cluster.core.of(&User::new("ann"));
     let answer = core.post("/input", json!({"content": "hello"})).await;

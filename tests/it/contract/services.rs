@@ -122,7 +122,7 @@ async fn an_endpoint_that_is_none_is_refused() {
 
 #[actix::test]
 async fn a_breaker_can_be_forced_and_given_back() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::builder().core_args(&["--outbox-entries-max", "0"]).start().await;
     let core = cluster.core.of_service();
     let ann = cluster.core.of(&User::new("ann"));
     let say = async || ann.post("/input", json!({"content": "x"})).await;

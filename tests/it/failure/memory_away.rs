@@ -9,10 +9,13 @@ use crate::harness::{Cluster, User, assert_error, eventually, proxy::Mode};
 /// Quick enough for a test, with every mechanism at work.
 const QUICK: [&str; 6] =
     ["--max-retries", "0", "--probe-interval", "0.05", "--health-check-interval", "0.2"];
+/// Memory's own failure is the answer.
+const NO_OUTBOX: [&str; 2] = ["--outbox-entries-max", "0"];
 
 #[actix::test]
 async fn a_dead_memory_opens_the_breaker_and_a_passed_check_closes_it_without_a_restart() {
-    let cluster = Cluster::builder().with_memory_proxy().core_args(&QUICK).start().await;
+    let builder = Cluster::builder().with_memory_proxy().core_args(&QUICK);
+    let cluster = builder.core_args(&NO_OUTBOX).start().await;
     let proxy = cluster.memory_proxy.as_ref().unwrap();
     let ann = User::new("ann");
     let core = cluster.core.of(&ann);
@@ -57,7 +60,8 @@ async fn a_dead_memory_opens_the_breaker_and_a_passed_check_closes_it_without_a_
 #[actix::test]
 async fn a_memory_that_swallows_calls_is_a_timeout_that_names_it() {
     let args = ["--max-retries", "0", "--call-timeout", "0.2"];
-    let cluster = Cluster::builder().with_memory_proxy().core_args(&args).start().await;
+    let builder = Cluster::builder().with_memory_proxy().core_args(&args);
+    let cluster = builder.core_args(&NO_OUTBOX).start().await;
     let ann = User::new("ann");
     let core = cluster.core.of(&ann);
     cluster.memory_proxy.as_ref().unwrap().set(Mode::BlackHole);
@@ -171,7 +175,7 @@ async fn work_without_time_left_is_refused_and_not_done() {
 
 #[actix::test]
 async fn an_operator_opens_and_closes_a_breaker() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::builder().core_args(&NO_OUTBOX).start().await;
     let ann = User::new("ann");
     let (core, admin) = (cluster.core.of(&ann), cluster.core.of_service());
     let order = |state: &str| json!({ "state": state });

@@ -76,6 +76,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         discovery: ground.discovery.clone(),
         database: None,
         writer: None,
+        outbox: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -189,12 +190,17 @@ async fn a_taken_port_is_named() {
 
 #[actix::test]
 async fn json_log_lines_of_a_request_carry_its_id() {
-    let data = tempfile::tempdir().unwrap();
-    let further = ["--memory-service-url", "http://127.0.0.1:1", "--max-retries", "1"];
-    let further: Vec<&str> = further.into_iter().chain(["--log-format", "json"]).collect();
+    let (data, memorys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut memory = RealProcess::start_role("memory", memorys.path(), &[]);
+    let url = memory.url().await;
+    let further = ["--memory-service-url", &url, "--max-retries", "1"];
+    let last = ["--outbox-entries-max", "0", "--log-format", "json"];
+    let further: Vec<&str> = further.into_iter().chain(last).collect();
     let mut core = RealProcess::start_role("core", data.path(), &further);
     let ann = User::new("ann");
     let client = core.client().await.with_token(&ann.token);
+    client.post("/input", json!({"content": "core follows memory"})).await.ok();
+    memory.kill().await;
     let question = client.ask(actix_web::http::Method::POST, "/input");
     let question = question.header("x-request-id", "the-id-of-this-request");
     let answer = question.json(&json!({"content": "x"})).send().await;

@@ -86,6 +86,7 @@ async fn the_development_user_does_not_outlive_its_setting() {
 async fn a_service_that_refuses_our_token_is_not_the_users_fault() {
     let other = "another secret that has thirty-two bytes";
     let builder = Cluster::builder().memory_args(&["--jwt-secret-key", other]);
+    let builder = builder.core_args(&["--outbox-entries-max", "0"]);
     let cluster = builder.start_without_follower().await;
     let core = cluster.core.of(&User::new("ann"));
     let refused = core.post("/input", json!({"content": "x"})).await;
@@ -199,7 +200,8 @@ async fn an_empty_api_key_opens_nothing() {
 #[actix::test]
 async fn health_recovers_without_traffic() {
     let args = ["--max-retries", "0", "--probe-interval", "0.05", "--health-check-interval", "0.2"];
-    let cluster = Cluster::builder().with_memory_proxy().core_args(&args).start().await;
+    let builder = Cluster::builder().with_memory_proxy().core_args(&args);
+    let cluster = builder.core_args(&["--outbox-entries-max", "0"]).start().await;
     let core = cluster.core.of(&User::new("ann"));
     let proxy = cluster.memory_proxy.as_ref().unwrap();
     proxy.set(Mode::Refuse);
@@ -218,7 +220,8 @@ async fn health_recovers_without_traffic() {
 
 #[actix::test]
 async fn a_store_whose_file_is_gone_acknowledges_nothing() {
-    let cluster = Cluster::builder().core_args(&["--max-retries", "0"]).start().await;
+    let args = ["--max-retries", "0", "--outbox-entries-max", "0"];
+    let cluster = Cluster::builder().core_args(&args).start().await;
     let core = cluster.core.of(&User::new("ann"));
     post(&core, "kept").await.unwrap();
     let folder = cluster.data().join("memory");

@@ -1,0 +1,208 @@
+//! What waits in core's outbox, counted: whether more fits, and who must wait behind whom.
+
+use std::collections::HashMap;
+
+use crate::domain::failure::Kind;
+
+/// How much an outbox holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Entries, over all users.
+    pub entries_max: usize,
+    /// Their bodies, in bytes, over all users.
+    pub bytes_max: usize,
+    /// What one user may have of both, as a share from 0 to 1, so that one flood leaves room for
+    /// the others.
+    pub user_share: f64,
+}
+
+/// Why an outbox takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// It is full.
+    Whole,
+    /// This user has their share.
+    Share,
+}
+
+/// Entries and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many entries.
+    pub entries: usize,
+    /// How many bytes they have.
+    pub bytes: usize,
+}
+
+impl Load {
+    fn with(self, bytes: usize) -> Load {
+        Load { entries: self.entries + 1, bytes: self.bytes + bytes }
+    }
+
+    fn without(self, bytes: usize) -> Load {
+        Load { entries: self.entries.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
+    }
+}
+
+/// What waits, by user and conversation.
+#[derive(Debug)]
+pub struct Ledger {
+    limits: Limits,
+    all: Load,
+    users: HashMap<String, Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    load: Load,
+    conversations: HashMap<String, usize>,
+}
+
+impl Ledger {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Ledger { limits, all: Load::default(), users: HashMap::new() }
+    }
+
+    /// All that waits.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.all
+    }
+
+    /// Whether something of this conversation waits: what comes next must wait behind it.
+    #[must_use]
+    pub fn holds(&self, user: &str, conversation: &str) -> bool {
+        self.users.get(user).is_some_and(|waiting| waiting.conversations.contains_key(conversation))
+    }
+
+    /// Whether an entry of `bytes` fits.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not.
+    pub fn fits(&self, user: &str, bytes: usize) -> Result<(), Full> {
+        let all = self.all.with(bytes);
+        if all.entries > self.limits.entries_max || all.bytes > self.limits.bytes_max {
+            return Err(Full::Whole);
+        }
+        let own = self.users.get(user).map(|waiting| waiting.load).unwrap_or_default().with(bytes);
+        let within =
+            |own: usize, most: usize| float(own) <= (float(most) * self.limits.user_share).max(1.0);
+        let fits = within(own.entries, self.limits.entries_max)
+            && within(own.bytes, self.limits.bytes_max);
+        if fits { Ok(()) } else { Err(Full::Share) }
+    }
+
+    /// An entry waits from now on. What is on disk is counted even where it does not fit.
+    pub fn add(&mut self, user: &str, conversation: &str, bytes: usize) {
+        self.all = self.all.with(bytes);
+        let waiting = self.users.entry(user.to_owned()).or_default();
+        waiting.load = waiting.load.with(bytes);
+        *waiting.conversations.entry(conversation.to_owned()).or_default() += 1;
+    }
+
+    /// An entry does not wait any more. One that was never added changes nothing.
+    pub fn remove(&mut self, user: &str, conversation: &str, bytes: usize) {
+        let Some(waiting) = self.users.get_mut(user) else { return };
+        let Some(count) = waiting.conversations.get_mut(conversation) else { return };
+        *count -= 1;
+        if *count == 0 {
+            waiting.conversations.remove(conversation);
+        }
+        waiting.load = waiting.load.without(bytes);
+        self.all = self.all.without(bytes);
+        if waiting.conversations.is_empty() {
+            self.users.remove(user);
+        }
+    }
+}
+
+/// Counts up to 2^53 are exact, far beyond any outbox.
+fn float(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+/// Whether a refusal of this kind would be the same at every later time: the fault is in what was
+/// said, not in who should have taken it.
+#[must_use]
+pub fn is_for_good(kind: Kind) -> bool {
+    match kind {
+        Kind::Validation
+        | Kind::InvalidRequest
+        | Kind::InvalidParameter
+        | Kind::MissingParameter
+        | Kind::TooLarge
+        | Kind::UnsupportedMedia
+        | Kind::Conflict => true,
+        Kind::InvalidCredentials
+        | Kind::TokenExpired
+        | Kind::Unauthorized
+        | Kind::PermissionDenied
+        | Kind::NotFound
+        | Kind::ToolNotFound
+        | Kind::ServiceNotFound
+        | Kind::MethodNotAllowed
+        | Kind::Overloaded
+        | Kind::Unavailable
+        | Kind::CircuitOpen
+        | Kind::Timeout
+        | Kind::Connection
+        | Kind::BadReply
+        | Kind::Storage
+        | Kind::ToolFailed
+        | Kind::Internal => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(entries_max: usize, bytes_max: usize) -> Ledger {
+        Ledger::new(Limits { entries_max, bytes_max, user_share: 0.5 })
+    }
+
+    #[test]
+    fn a_conversation_waits_until_its_last_entry_has_gone() {
+        let mut ledger = ledger(10, 100);
+        ledger.add("u", "c", 3);
+        ledger.add("u", "c", 4);
+        assert!(ledger.holds("u", "c"));
+        assert!(!ledger.holds("u", "d") && !ledger.holds("v", "c"));
+        ledger.remove("u", "c", 3);
+        assert!(ledger.holds("u", "c"));
+        ledger.remove("u", "c", 4);
+        assert!(!ledger.holds("u", "c"));
+        ledger.remove("u", "c", 4);
+        assert_eq!(ledger.load(), Load::default());
+    }
+
+    #[test]
+    fn one_flood_leaves_room_for_others_until_all_is_full() {
+        let mut ledger = ledger(4, 100);
+        ledger.add("flood", "c", 1);
+        ledger.add("flood", "d", 1);
+        assert_eq!(ledger.fits("flood", 1), Err(Full::Share));
+        assert_eq!(ledger.fits("ann", 1), Ok(()));
+        assert_eq!(ledger.fits("ann", 60), Err(Full::Share), "bytes count too");
+        ledger.add("ann", "c", 1);
+        ledger.add("ben", "c", 1);
+        assert_eq!(ledger.fits("eve", 1), Err(Full::Whole));
+    }
+
+    #[test]
+    fn an_outbox_of_one_place_takes_one_entry() {
+        let mut ledger = ledger(1, 100);
+        assert_eq!(ledger.fits("u", 1), Ok(()));
+        ledger.add("u", "c", 1);
+        assert_eq!(ledger.fits("u", 1), Err(Full::Whole));
+    }
+
+    #[test]
+    fn only_the_callers_own_mistakes_are_for_good() {
+        let lasting: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| is_for_good(*kind)).collect();
+        assert_eq!(lasting.len(), 7);
+        assert!(!is_for_good(Kind::Timeout) && is_for_good(Kind::Validation));
+    }
+}
