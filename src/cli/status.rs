@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     backplane::clock,
-    contract::health::{ActorHealth, EndpointHealth, Health},
+    contract::health::{ActorHealth, Component, EndpointHealth, Health},
 };
 
 /// Time for one process to say how it is.
@@ -91,6 +91,9 @@ fn object(core: &Health, said: &[Said]) -> Value {
 
 fn tables(core: &Health, said: &[Said], now: i64) -> String {
     let mut text = headline(core);
+    if let Some(outbox) = core.components.get("outbox") {
+        text.push_str(&outbox_line(outbox));
+    }
     if !core.dependent_services.is_empty() {
         text.push_str(&format!("\nSERVICES\n{}", services(core, now)));
         text.push_str(&format!("\nBREAKERS\n{}", breakers(core, now)));
@@ -108,6 +111,23 @@ fn headline(core: &Health) -> String {
     );
     let line = format!("{service} is {status}{why} (version {version}, pid {pid}, up {up})");
     format!("{}\n", flat(&line))
+}
+
+/// What waits for memory in core's outbox.
+fn outbox_line(outbox: &Component) -> String {
+    let mut parts = match outbox.entries {
+        None | Some(0) => vec!["empty".to_owned()],
+        Some(entries) => {
+            let oldest = Duration::try_from_secs_f64(outbox.oldest_seconds.unwrap_or_default());
+            let oldest = oldest.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+            vec![format!("{entries} inputs wait, the oldest for {}", span(oldest))]
+        }
+    };
+    if let Some(refused) = outbox.refused.filter(|refused| *refused > 0) {
+        parts.push(format!("{refused} refused by memory for good"));
+    }
+    let cause = outbox.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    format!("{}\n", flat(&format!("outbox: {}{cause}", parts.join(", "))))
 }
 
 fn endpoints(core: &Health) -> impl Iterator<Item = (&String, &EndpointHealth)> {
@@ -256,6 +276,18 @@ memory   bus    running  1         0.2 ms   -
         let two = [said(Err("refused".into())), said(Err("refused".into()))];
         let text = actors(&core(), &two);
         assert!(text.contains("memory http://m:1  -      not asked  -         -        refused"));
+    }
+
+    #[test]
+    fn the_outbox_has_a_line_of_its_own() {
+        let line = |value: Value| outbox_line(&serde_json::from_value(value).unwrap());
+        let empty = json!({"status": "healthy", "entries": 0, "refused": 0});
+        assert_eq!(line(empty), "outbox: empty\n");
+        let busy = json!({"status": "healthy", "entries": 20, "oldest_seconds": 12.7, "refused": 1,
+                          "error": "memory is not available"});
+        let expected = "outbox: 20 inputs wait, the oldest for 12s, 1 refused by memory for good: \
+                        memory is not available\n";
+        assert_eq!(line(busy), expected);
     }
 
     #[test]

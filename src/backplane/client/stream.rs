@@ -24,7 +24,7 @@ use crate::{
 
 /// Events that wait for the reader before the stream stops reading from the network.
 pub(super) const ITEMS_WAITING_MAX: usize = 256;
-/// Waits between connections that bring nothing: up to 5 s, so that recovery is noticed soon.
+/// Waits between connections that bring nothing: up to 1 s, so that recovery is noticed soon.
 pub(super) const RECONNECT_PAUSE: Backoff =
     Backoff { initial: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(1) };
 

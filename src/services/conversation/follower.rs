@@ -134,9 +134,14 @@ async fn follow(
     check: &Port<CheckNow>,
 ) {
     let mut last = i64::MIN;
+    // The first failure is told, too.
+    let mut connected = true;
     while let Some(item) = reader.next().await {
         match item {
-            StreamItem::Connected => log::info!("following the log of memory"),
+            StreamItem::Connected => {
+                connected = true;
+                log::info!("following the log of memory");
+            }
             StreamItem::Position(seq) => {
                 if seq < last {
                     log::warn!("the log of memory was set back from={last} to={seq}");
@@ -160,7 +165,11 @@ async fn follow(
                 if let Err(failure) = check.tell(CheckNow { service: "memory" }) {
                     log::debug!("no check asked for cause={failure}");
                 }
-                log::warn!("the log of memory is interrupted cause={failure}");
+                if std::mem::replace(&mut connected, false) {
+                    log::warn!("the log of memory is interrupted cause={failure}");
+                } else {
+                    log::debug!("the log of memory is still away cause={failure}");
+                }
             }
             StreamItem::Event { seq, data } => {
                 let item: Item = match serde_json::from_value(data) {

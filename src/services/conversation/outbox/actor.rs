@@ -44,6 +44,11 @@ pub(super) struct Enqueue {
 #[rtype(result = "()")]
 struct Deliver(u64);
 
+/// Nothing is carried from now on; what is under way to the disk still gets there.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Close;
+
 type Reply = oneshot::Sender<Result<Put, Failure>>;
 
 /// Guards the order in which inputs reach memory.
@@ -68,6 +73,7 @@ pub(super) struct OutboxActor {
     /// Entries that are carried one by one, because memory refused a batch of them as a whole.
     one_by_one: usize,
     fell: bool,
+    closed: bool,
 }
 
 impl OutboxActor {
@@ -96,6 +102,7 @@ impl OutboxActor {
             turn: 0,
             one_by_one: 0,
             fell: false,
+            closed: false,
         }
     }
 
@@ -160,7 +167,7 @@ impl OutboxActor {
 
     /// Carries the next batch, unless one is under way.
     fn deliver(&mut self, ctx: &mut Context<Self>) {
-        if self.delivering || lock(&self.ledger).load().entries == 0 {
+        if self.closed || self.delivering || lock(&self.ledger).load().entries == 0 {
             return;
         }
         self.delivering = true;
@@ -351,10 +358,17 @@ impl Handler<Enqueue> for OutboxActor {
     }
 }
 
+impl Handler<Close> for OutboxActor {
+    type Result = ();
+    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
+        self.closed = true;
+    }
+}
+
 impl Handler<Deliver> for OutboxActor {
     type Result = ();
     fn handle(&mut self, Deliver(turn): Deliver, ctx: &mut Context<Self>) {
-        if turn == self.turn && self.delivering {
+        if turn == self.turn && self.delivering && !self.closed {
             self.carry(ctx);
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     },
     services::conversation::follower::Reach,
 };
-use actor::{Enqueue, OutboxActor};
+use actor::{Close, Enqueue, OutboxActor};
 pub use delivery::Carrier;
 use store::Row;
 
@@ -82,6 +82,7 @@ fn lock(ledger: &Shared) -> MutexGuard<'_, Ledger> {
 #[derive(Clone)]
 pub struct Outbox {
     enqueue: Port<Enqueue>,
+    close: Port<Close>,
     ledger: Shared,
     database: Database,
     progress: watch::Receiver<Progress>,
@@ -126,8 +127,9 @@ impl Outbox {
         );
         let address = crate::backplane::keeper::start(house, "outbox", |_| actor);
         let enqueue = Port::to("outbox", &address, ENTERING_MAX, ENTERING_PATIENCE);
+        let close = Port::to("outbox", &address, 1, ENTERING_PATIENCE);
         let in_use = limits.entries_max > 0;
-        Ok(Outbox { enqueue, ledger, database, progress: watched, in_use })
+        Ok(Outbox { enqueue, close, ledger, database, progress: watched, in_use })
     }
 
     /// Whether there is one: without, memory's own failure is the answer.
@@ -178,8 +180,8 @@ impl Outbox {
         })
     }
 
-    /// Waits until it is empty, as long as deliveries succeed and no longer than `patience`. What
-    /// is left stays on disk.
+    /// Waits until it is empty, as long as deliveries succeed and no longer than `patience`, and
+    /// then delivers no more. What is left stays on disk.
     pub async fn flush(&self, patience: Duration) {
         let mut progress = self.progress.clone();
         let done = progress.wait_for(|p| p.entries == 0 || p.trouble.is_some());
@@ -187,6 +189,9 @@ impl Outbox {
         let left = lock(&self.ledger).load().entries;
         if left > 0 {
             log::warn!("inputs stay in the outbox entries={left} in_time={in_time}");
+        }
+        if let Err(failure) = self.close.tell(Close) {
+            log::debug!("the outbox was not told to close cause={failure}");
         }
     }
 }
