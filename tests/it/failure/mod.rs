@@ -1,9 +1,11 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
+mod endpoints;
 mod idempotency;
 mod memory_away;
 mod process;
 mod regressions;
+mod scripted;
 mod streams;
 
 use std::collections::BTreeMap;
