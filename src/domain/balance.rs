@@ -16,14 +16,17 @@ pub struct Candidate {
     pub usable: bool,
     /// Whether its breaker refuses calls.
     pub refusing: bool,
+    /// Whether its breaker waits for a probe.
+    pub probe_due: bool,
     /// Whether this call has tried it already.
     pub tried: bool,
 }
 
 /// The order in which to ask endpoints for admission; `roll` is any random number.
 ///
-/// Those that admit come before those that refuse, usable before not, untried before tried. Of the
-/// best, two are drawn and the cheaper one goes first: latency times calls under way ("the power of
+/// Those that admit come before those that refuse, usable before not, untried before tried, and a
+/// usable one whose breaker waits for a probe before all: one call finds out whether it is back,
+/// which its old latency would put off. Of the best, two are drawn and the cheaper one goes first: latency times calls under way ("the power of
 /// two choices", Mitzenmacher 2001, with Finagle's peak EWMA for the latency). Drawing keeps the
 /// workers of many processes from running to the same endpoint at once.
 ///
@@ -34,8 +37,9 @@ pub fn order(candidates: &[Candidate], roll: u64) -> Vec<usize> {
     let healthy = candidates.iter().filter(|c| c.usable && !c.refusing).count();
     let panic = healthy * 2 < candidates.len();
     let known = candidates.iter().filter_map(|c| c.latency).max().unwrap_or(LATENCY_UNKNOWN);
-    let class = |c: &Candidate| (c.refusing, !c.usable && !panic, c.tried);
-    let mut ranked: Vec<(usize, (bool, bool, bool), f64)> =
+    let class =
+        |c: &Candidate| (c.refusing, !c.usable && !panic, c.tried, !(c.probe_due && c.usable));
+    let mut ranked: Vec<_> =
         candidates.iter().enumerate().map(|(index, c)| (index, class(c), cost(c, known))).collect();
     ranked.sort_by(|a, b| a.1.cmp(&b.1).then(cheaper(a.2, b.2)));
     let best = ranked.first().map(|first| first.1);
@@ -73,8 +77,14 @@ fn cheaper(a: f64, b: f64) -> Ordering {
 mod tests {
     use super::*;
 
-    const GOOD: Candidate =
-        Candidate { outstanding: 0, latency: None, usable: true, refusing: false, tried: false };
+    const GOOD: Candidate = Candidate {
+        outstanding: 0,
+        latency: None,
+        usable: true,
+        refusing: false,
+        probe_due: false,
+        tried: false,
+    };
 
     #[test]
     fn admitting_comes_before_refusing_usable_before_not_untried_before_tried() {
@@ -92,6 +102,16 @@ mod tests {
             assert_eq!(order[3..], [2, 1, 0]);
         }
         assert!(order(&[], 7).is_empty());
+    }
+
+    #[test]
+    fn a_probe_that_is_due_goes_first_if_checks_say_nothing_against_it() {
+        let due = Candidate { probe_due: true, latency: Some(Duration::from_secs(9)), ..GOOD };
+        let down = Candidate { usable: false, ..due };
+        for roll in 0..100 {
+            assert_eq!(order(&[GOOD, due], roll)[0], 1);
+            assert_eq!(order(&[GOOD, down], roll)[0], 0);
+        }
     }
 
     #[test]

@@ -129,6 +129,13 @@ impl BreakerCell {
         Some(Refused { retry_after: if kind == SHUT { wait } else { Duration::ZERO } })
     }
 
+    /// Whether the next call would be a probe.
+    #[must_use]
+    pub fn awaits_probe(&self, now: Instant) -> bool {
+        let kind = self.word.load(Ordering::Acquire) & KIND_MASK;
+        kind == ASK || (kind == SHUT && self.refuses(now).is_none())
+    }
+
     /// A health check came back: see [`Breaker::checked`].
     pub fn checked(&self, passed: bool) {
         self.change(|breaker| (breaker.checked(passed, Instant::now()), None));

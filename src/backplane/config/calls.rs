@@ -56,8 +56,8 @@ pub struct Calls {
     /// Calls that may wait for one of those places, per service and worker (count).
     #[arg(long, env = "CALLS_WAITING_MAX", default_value_t = 1024)]
     pub calls_waiting_max: u16,
-    /// Longest wait for a place (seconds).
-    #[arg(long, env = "CALLS_WAIT_MAX", default_value = "0.1", value_parser = duration)]
+    /// Longest wait for a place (seconds); a burst must outlast a slow disk's commit.
+    #[arg(long, env = "CALLS_WAIT_MAX", default_value = "0.5", value_parser = duration)]
     pub calls_wait_max: Duration,
     /// Live streams open at once, per service and worker (count).
     #[arg(long, env = "SERVICE_STREAMS_MAX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=64))]

@@ -17,8 +17,8 @@ use crate::{
 
 /// Calls without an answer for this long have the endpoint checked.
 const HANGS_AFTER: Duration = Duration::from_secs(2);
-/// Latency that failures alone can pile up to.
-const SLOWEST: Duration = Duration::from_secs(30);
+/// Latency that failures that come at once can pile up to.
+const FAILING_LATENCY_MAX: Duration = Duration::from_secs(1);
 
 /// One place a service can be called at.
 pub struct Endpoint {
@@ -99,6 +99,7 @@ impl Endpoint {
             latency: self.latency(now),
             usable: self.usable(),
             refusing: self.breaker().refuses(now).is_some(),
+            probe_due: self.breaker().awaits_probe(now),
             tried,
         }
     }
@@ -161,8 +162,8 @@ impl Endpoint {
     /// before, because an endpoint that fails at once must not look like the quickest.
     pub(crate) fn failed(&self, took: Duration, now: Instant) {
         self.suspected.store(true, Ordering::Relaxed);
-        let before = self.latency(now).unwrap_or_default().min(SLOWEST);
-        self.took(took.max(before * 2).max(Duration::from_millis(1)), now);
+        let before = self.latency(now).unwrap_or(Duration::from_millis(1));
+        self.took(took.max(before.saturating_mul(2).min(FAILING_LATENCY_MAX)), now);
     }
 
     /// Whether there is a sign of trouble since the last check was begun.

@@ -5,6 +5,7 @@ mod idempotency;
 mod memory_away;
 mod process;
 mod regressions;
+mod replies;
 mod scripted;
 mod streams;
 

@@ -1,5 +1,5 @@
 //! The ways in which circuit breakers are known to go wrong, one test for each, and the breaker's
-//! own rules one by one. Numbers 5, 9 and 11 are the client's: `failure/endpoints.rs`.
+//! own rules one by one. Numbers 5, 9 and 11 are the client's: `failure/replies.rs`.
 
 use std::time::Duration;
 

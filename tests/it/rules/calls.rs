@@ -15,12 +15,14 @@ use tokio::time::Instant;
 
 fn candidate() -> impl Strategy<Value = Candidate> {
     let latency = prop::option::of((0u64..10_000_000).prop_map(Duration::from_micros));
-    (0u32..1000, latency, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(outstanding, latency, usable, refusing, tried)| Candidate {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (0u32..1000, latency, flags).prop_map(
+        |(outstanding, latency, (usable, refusing, probe_due, tried))| Candidate {
             outstanding,
             latency,
             usable,
             refusing,
+            probe_due,
             tried,
         },
     )
@@ -113,6 +115,7 @@ proptest! {
                     latency: Some(Duration::from_millis(3)),
                     usable: true,
                     refusing: false,
+                    probe_due: false,
                     tried: false,
                 })
                 .collect();
