@@ -95,6 +95,15 @@ pub struct BreakerHealth {
     pub since: String,
     /// Failures in a row, while closed.
     pub failures: u32,
+    /// `open` or `closed` while an operator overrules it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<String>,
+    /// Calls of the last seconds, while closed.
+    #[serde(default)]
+    pub window_calls: u64,
+    /// Those of them that failed or were slow.
+    #[serde(default)]
+    pub window_bad: u64,
     /// Seconds until a probe may go, while open.
     pub next_probe_seconds: Option<f64>,
     /// The last changes of state, oldest first.

@@ -55,8 +55,45 @@ pub enum Setback {
     Unknown,
     /// Refused before any work, with a request to slow down (429, 503 with `Retry-After`).
     Throttled,
+    /// No answer for so long that another endpoint is asked; whether it was done is unknown.
+    Silent,
     /// An answer that will not change by asking again (4xx).
     Final,
+}
+
+/// The waits between the attempts of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waits {
+    /// After trouble.
+    pub trouble: Backoff,
+    /// After a request to slow down: longer, because the endpoint is alive and has said so.
+    pub throttled: Backoff,
+}
+
+impl Waits {
+    /// The wait before retry `n` (from 0) after `setback`; `unit` is uniform in 0..1.
+    ///
+    /// `elsewhere` says that an endpoint this call has not tried admits calls: trouble at one is
+    /// no reason to wait before asking another. A `floor` (from `Retry-After`) is always kept.
+    #[must_use]
+    pub fn before(
+        &self,
+        n: u32,
+        setback: Setback,
+        elsewhere: bool,
+        unit: f64,
+        floor: Option<Duration>,
+    ) -> Duration {
+        match setback {
+            Setback::Throttled => self.throttled.wait(n, unit, floor),
+            Setback::NeverSent | Setback::Unknown | Setback::Silent if elsewhere => {
+                floor.unwrap_or_default()
+            }
+            Setback::NeverSent | Setback::Unknown | Setback::Silent | Setback::Final => {
+                self.trouble.wait(n, unit, floor)
+            }
+        }
+    }
 }
 
 /// Whether an attempt that failed in this way may be repeated.
@@ -65,8 +102,8 @@ pub fn may_repeat(repeatable: Repeatable, setback: Setback) -> bool {
     match (setback, repeatable) {
         (Setback::Final, _) => false,
         (Setback::NeverSent | Setback::Throttled, _) => true,
-        (Setback::Unknown, Repeatable::Always) => true,
-        (Setback::Unknown, Repeatable::IfNeverSent) => false,
+        (Setback::Unknown | Setback::Silent, Repeatable::Always) => true,
+        (Setback::Unknown | Setback::Silent, Repeatable::IfNeverSent) => false,
     }
 }
 
@@ -89,6 +126,18 @@ mod tests {
         assert_eq!(DEFAULT.wait(3, 0.0, None), Duration::ZERO);
         assert_eq!(DEFAULT.wait(3, 1.0, None), Duration::from_millis(800));
         assert_eq!(DEFAULT.wait(0, 0.5, Some(Duration::from_secs(2))), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn trouble_moves_on_at_once_a_request_to_slow_down_is_obeyed() {
+        let throttled = Backoff { initial: Duration::from_secs(1), ..DEFAULT };
+        let waits = Waits { trouble: DEFAULT, throttled };
+        let wait = |setback, elsewhere| waits.before(0, setback, elsewhere, 1.0, None);
+        assert_eq!(wait(Setback::Unknown, false), DEFAULT.initial);
+        assert_eq!(wait(Setback::Unknown, true), Duration::ZERO);
+        assert_eq!(wait(Setback::Throttled, true), Duration::from_secs(1));
+        let told = Some(Duration::from_secs(3));
+        assert_eq!(waits.before(0, Setback::Unknown, true, 0.0, told), Duration::from_secs(3));
     }
 
     #[test]

@@ -2,6 +2,16 @@
 
 use crate::domain::{backoff::Setback, breaker::Outcome};
 
+/// Header by which a reply says that asking again is of no use.
+pub const RETRY_HEADER: &str = "x-cortex-retry";
+
+/// A setback as a reply's [`RETRY_HEADER`] changes it: `never` makes any setback final.
+#[must_use]
+pub fn obeying(setback: Setback, retry: Option<&str>) -> Setback {
+    let never = retry.is_some_and(|word| word.trim().eq_ignore_ascii_case("never"));
+    if never { Setback::Final } else { setback }
+}
+
 /// The breaker's outcome of a reply, and how to hold the setback it is; `None` for success.
 ///
 /// A tool's own 4xx says nothing about the endpoint's health; 429, and 503 with `Retry-After`, are
@@ -27,6 +37,14 @@ mod tests {
     fn callers_mistakes_are_neutral_and_final() {
         for status in [400, 401, 403, 404, 405, 409, 413, 422] {
             assert_eq!(classify(status, false), (Outcome::Neutral, Some(Setback::Final)));
+        }
+    }
+
+    #[test]
+    fn a_reply_may_forbid_asking_again() {
+        assert_eq!(obeying(Setback::Throttled, Some(" Never ")), Setback::Final);
+        for word in [None, Some(""), Some("later")] {
+            assert_eq!(obeying(Setback::Unknown, word), Setback::Unknown);
         }
     }
 

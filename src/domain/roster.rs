@@ -3,6 +3,8 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
+use crate::domain::breaker::State;
+
 /// Failed checks in a row until an endpoint is held for down. One success is enough for up.
 pub const CHECKS_TO_DOWN: u32 = 3;
 
@@ -55,7 +57,10 @@ pub struct Record {
     /// How long the last check took.
     pub latency: Option<Duration>,
     misses: u32,
-    checked_at: Option<Instant>,
+    /// When the last check was begun.
+    asked_at: Option<Instant>,
+    /// When the newest check that has come back was begun.
+    answered: Option<Instant>,
 }
 
 impl Record {
@@ -69,14 +74,30 @@ impl Record {
             last_success: None,
             latency: None,
             misses: 0,
-            checked_at: None,
+            asked_at: None,
+            answered: None,
         }
     }
 
-    /// A check came back; returns whether the status changed.
-    pub fn checked(&mut self, result: Result<Duration, String>, now: Instant) -> bool {
+    /// A check begins.
+    pub fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+    }
+
+    /// A check that was begun at `asked` came back; returns whether the status changed. In doubt a
+    /// check does not wait for the one before it, so they may come back in another order: what was
+    /// asked before the newest answer changes nothing.
+    pub fn checked(
+        &mut self,
+        asked: Instant,
+        result: Result<Duration, String>,
+        now: Instant,
+    ) -> bool {
+        if self.answered.is_some_and(|newest| asked < newest) {
+            return false;
+        }
+        self.answered = Some(asked);
         let before = self.status;
-        self.checked_at = Some(now);
         match result {
             Ok(latency) => {
                 self.status = Status::Healthy;
@@ -99,9 +120,17 @@ impl Record {
         changed
     }
 
+    /// Whether calls should go there when there is a choice. While its breaker is not closed, a
+    /// single failed check is enough to keep users' calls from probing it.
+    #[must_use]
+    pub fn usable(&self, breaker: State) -> bool {
+        let doubted = breaker != State::Closed && self.status == Status::Suspect;
+        self.status.usable() && !doubted
+    }
+
     /// There is a sign of change: the next check is due now.
     pub fn check_soon(&mut self) {
-        self.checked_at = None;
+        self.asked_at = None;
     }
 
     /// Whether it is time for the next check: at once when never checked, every `interval` while
@@ -116,7 +145,7 @@ impl Record {
     ) -> bool {
         let doubt = trouble || matches!(self.status, Status::Suspect | Status::Unhealthy);
         let pause = if doubt { probe_interval.min(interval) } else { interval };
-        self.checked_at.is_none_or(|at| now.saturating_duration_since(at) >= pause)
+        self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= pause)
     }
 }
 
@@ -133,13 +162,13 @@ mod tests {
         let mut record = Record::unknown(now);
         assert!(record.status.usable());
         for _ in 0..2 {
-            record.checked(Err("connection refused".into()), now);
+            record.checked(now, Err("connection refused".into()), now);
             assert!(record.status.usable());
         }
-        assert!(record.checked(Err("connection refused".into()), now));
+        assert!(record.checked(now, Err("connection refused".into()), now));
         assert_eq!(record.status, Status::Unhealthy);
         let later = now + Duration::from_secs(5);
-        assert!(record.checked(Ok(Duration::from_millis(2)), later));
+        assert!(record.checked(later, Ok(Duration::from_millis(2)), later));
         assert_eq!((record.status, record.since), (Status::Healthy, later));
         assert_eq!(record.last_success, Some(later));
     }
@@ -149,13 +178,35 @@ mod tests {
         let now = Instant::now();
         let mut record = Record::unknown(now);
         assert!(record.due(false, INTERVAL, PROBE, now));
-        record.checked(Ok(Duration::ZERO), now);
+        record.asked(now);
+        record.checked(now, Ok(Duration::ZERO), now);
         let soon = now + PROBE;
         assert!(!record.due(false, INTERVAL, PROBE, soon));
         assert!(record.due(true, INTERVAL, PROBE, soon), "its breaker is open");
         record.check_soon();
         assert!(record.due(false, INTERVAL, PROBE, now), "there is a sign of change");
-        record.checked(Err("x".into()), now);
+        record.asked(now);
+        record.checked(now, Err("x".into()), now);
         assert!(record.due(false, INTERVAL, PROBE, soon));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_hung_does_not_undo_a_later_one_that_passed() {
+        let now = Instant::now();
+        let mut record = Record::unknown(now);
+        let later = now + PROBE;
+        record.checked(later, Ok(Duration::ZERO), later);
+        assert!(!record.checked(now, Err("no answer".into()), later + PROBE));
+        assert_eq!(record.status, Status::Healthy);
+    }
+
+    #[tokio::test]
+    async fn one_failed_check_keeps_probes_away_while_the_breaker_is_open() {
+        let now = Instant::now();
+        let mut record = Record::unknown(now);
+        assert!(record.usable(State::Open), "nothing is known against it");
+        record.checked(now, Err("no answer".into()), now);
+        assert!(record.usable(State::Closed));
+        assert!(!record.usable(State::Open) && !record.usable(State::HalfOpen));
     }
 }

@@ -12,5 +12,6 @@ mod contract;
 mod failure;
 mod harness;
 mod hostile;
+mod rules;
 mod smoke;
 mod tidy;

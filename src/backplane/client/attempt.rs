@@ -1,16 +1,24 @@
 //! One attempt over the wire, and what its end means.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime},
+};
 
+use actix_web::error::ParseError;
 use awc::{
     Client, Connector,
     error::{ConnectError, PayloadError, SendRequestError},
-    http::{Method, StatusCode, header},
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
 };
 use serde_json::Value;
 
 use crate::{
     backplane::{
+        clock,
         config::Calls,
         context::{ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, TIMEOUT_HEADER},
         discovery::Endpoint,
@@ -19,7 +27,7 @@ use crate::{
         backoff::Setback,
         breaker::Outcome,
         failure::{Failure, Kind},
-        reply::classify,
+        reply::{RETRY_HEADER, classify, obeying},
     },
 };
 
@@ -32,6 +40,23 @@ pub(crate) struct Missed {
     pub(crate) failure: Failure,
     pub(crate) outcome: Outcome,
     pub(crate) setback: Setback,
+}
+
+impl Missed {
+    /// A failure that says nothing about the endpoint and that trying again will not mend.
+    pub(crate) fn ours(failure: Failure) -> Self {
+        Missed { failure, outcome: Outcome::Neutral, setback: Setback::Final }
+    }
+
+    /// Given up without an answer, because another endpoint can be asked.
+    pub(crate) fn silent(service: &str, limit: Duration) -> Self {
+        let message = format!("an endpoint of {service} was silent for {} ms", limit.as_millis());
+        Missed {
+            failure: Failure::new(Kind::Timeout, message).of_service(service),
+            outcome: Outcome::Failure,
+            setback: Setback::Silent,
+        }
+    }
 }
 
 /// What is sent.
@@ -53,19 +78,19 @@ pub(crate) struct Terms<'a> {
     pub(crate) settings: &'a Calls,
 }
 
-/// An HTTP client of this thread: its own connections, no redirects, no time-out of its own (every
+/// An HTTP client of this thread: so many connections of its own, no redirects, no time-out of its own (every
 /// use has one round the whole call).
 #[must_use]
-pub fn http_client(settings: &Calls) -> Client {
+pub fn http_client(settings: &Calls, connections: usize) -> Client {
     let connector = Connector::new()
         .timeout(settings.connection_timeout)
-        .limit(usize::from(settings.max_connections_per_service))
+        .limit(connections)
         .conn_keep_alive(settings.connection_idle_timeout)
         .conn_lifetime(Duration::from_secs(600));
     Client::builder().connector(connector).disable_redirects().disable_timeout().finish()
 }
 
-/// Sends once and reads the whole answer within `allowed`.
+/// Sends once and reads the whole answer within the time allowed; sets `heard` when it begins.
 pub(crate) async fn send_once(
     client: &Client,
     endpoint: &Endpoint,
@@ -73,6 +98,7 @@ pub(crate) async fn send_once(
     context: &RequestContext,
     token: &str,
     terms: Terms<'_>,
+    heard: &Cell<bool>,
 ) -> Result<Value, Missed> {
     let Terms { number, allowed, settings } = terms;
     let service = endpoint.service.as_str();
@@ -84,7 +110,6 @@ pub(crate) async fn send_once(
         .insert_header((REQUEST_ID_HEADER, context.id.as_ref()))
         .insert_header((TIMEOUT_HEADER, time_left_there(allowed).as_millis().to_string()))
         .insert_header((ATTEMPT_HEADER, number.to_string()));
-    let limit = settings.max_response_size;
     let exchange = async {
         let sending = match &outgoing.body {
             Some(body) => request
@@ -93,10 +118,13 @@ pub(crate) async fn send_once(
             None => request.send(),
         };
         let mut response = sending.await.map_err(|error| not_sent(service, &error))?;
-        let status = response.status();
-        let wait = retry_after(&response);
+        heard.set(true);
+        endpoint.heard_now(tokio::time::Instant::now());
+        check_head(service, response.headers(), settings.max_response_header_size)?;
+        let head = Head::of(&response);
+        let limit = settings.max_response_size;
         let body = response.body().limit(limit).await.map_err(|error| not_read(service, &error))?;
-        read_reply(service, status, wait, &body)
+        read_reply(service, &head, &body)
     };
     match tokio::time::timeout(allowed, exchange).await {
         Ok(result) => result,
@@ -128,6 +156,11 @@ fn too_late(service: &str, allowed: Duration, settings: &Calls) -> Missed {
 }
 
 fn not_sent(service: &str, error: &SendRequestError) -> Missed {
+    if let SendRequestError::Response(broken) = error
+        && !matches!(broken, ParseError::Io(_) | ParseError::Incomplete)
+    {
+        return unreadable(service, &format!("the head cannot be read: {broken}"));
+    }
     // "Disconnected" also comes when the connection ends after the request was sent.
     let never_sent = matches!(error, SendRequestError::Connect(cause) if !matches!(cause, ConnectError::Disconnected));
     let setback = if never_sent { Setback::NeverSent } else { Setback::Unknown };
@@ -152,26 +185,65 @@ fn not_read(service: &str, error: &PayloadError) -> Missed {
     Missed { failure: Failure::new(kind, message).of_service(service), outcome, setback }
 }
 
-fn read_reply(
-    service: &str,
-    status: StatusCode,
+/// An answer that cannot be understood: the endpoint's fault, and not mended by asking again.
+fn unreadable(service: &str, why: &str) -> Missed {
+    Missed {
+        failure: Failure::new(Kind::BadReply, format!("{service} gave a bad answer: {why}"))
+            .of_service(service),
+        outcome: Outcome::Failure,
+        setback: Setback::Final,
+    }
+}
+
+/// The transport bounds a head to 128 KiB and 96 fields; this is the bound an operator sets.
+fn check_head(service: &str, headers: &HeaderMap, most: usize) -> Result<(), Missed> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(unreadable(service, &format!("its head is larger than {most} bytes")))
+}
+
+/// What the head of an answer says of it.
+struct Head {
+    status: u16,
+    /// Whether it asks to come back later, and when if that can be read.
+    asks_to_wait: bool,
     wait: Option<Duration>,
-    body: &[u8],
-) -> Result<Value, Missed> {
-    let (outcome, setback) = classify(status.as_u16(), wait.is_some());
+    retry: Option<String>,
+}
+
+impl Head {
+    fn of<S>(response: &awc::ClientResponse<S>) -> Self {
+        let text = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let asked = text("retry-after");
+        Head {
+            status: response.status().as_u16(),
+            asks_to_wait: asked.is_some(),
+            wait: asked.and_then(|asked| retry_after(&asked, clock::now_seconds())),
+            retry: text(RETRY_HEADER),
+        }
+    }
+}
+
+/// Reads `Retry-After`: seconds, or a date (then what is left until it).
+fn retry_after(text: &str, now: i64) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let at: SystemTime = text.trim().parse::<header::HttpDate>().ok()?.into();
+    let at = i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()?;
+    Some(Duration::from_secs(u64::try_from(at.saturating_sub(now)).unwrap_or_default()))
+}
+
+fn read_reply(service: &str, head: &Head, body: &[u8]) -> Result<Value, Missed> {
+    let &Head { status, asks_to_wait, wait, ref retry } = head;
+    let (outcome, setback) = classify(status, asks_to_wait);
     let value: Result<Value, _> = serde_json::from_slice(body);
     let Some(setback) = setback else {
-        return value.map_err(|error| Missed {
-            failure: Failure::new(
-                Kind::BadReply,
-                format!("{service} answered what is no JSON: {error}"),
-            )
-            .of_service(service),
-            outcome: Outcome::Failure,
-            setback: Setback::Final,
-        });
+        return value.map_err(|error| unreadable(service, &format!("no JSON: {error}")));
     };
-    let mut failure = error_from_body(status.as_u16(), value.ok().as_ref()).of_service(service);
+    let mut failure = error_from_body(status, value.ok().as_ref()).of_service(service);
     if matches!(failure.kind, Kind::Unauthorized | Kind::TokenExpired | Kind::InvalidCredentials) {
         // It is our own token that was refused: nothing our caller could mend by logging in.
         log::error!("service={service} refuses our token; is JWT_SECRET_KEY the same everywhere?");
@@ -179,13 +251,7 @@ fn read_reply(
         failure.message = format!("{service} does not accept calls from here");
     }
     failure.retry_after = wait;
-    Err(Missed { failure, outcome, setback })
-}
-
-fn retry_after<S>(response: &awc::ClientResponse<S>) -> Option<Duration> {
-    let seconds: u64 =
-        response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Err(Missed { failure, outcome, setback: obeying(setback, retry.as_deref()) })
 }
 
 /// The failure an error body speaks of, whichever generation wrote it: `error.message`, then
@@ -219,22 +285,6 @@ pub fn error_from_body(status: u16, body: Option<&Value>) -> Failure {
             _ => Kind::BadReply,
         });
     Failure::new(kind, message)
-}
-
-/// Counts an endpoint's calls under way, whichever way they end.
-pub(crate) struct Outstanding(Arc<Endpoint>);
-
-impl Outstanding {
-    pub(crate) fn on(endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.begin();
-        Outstanding(Arc::clone(endpoint))
-    }
-}
-
-impl Drop for Outstanding {
-    fn drop(&mut self) {
-        self.0.end();
-    }
 }
 
 #[cfg(test)]
@@ -278,9 +328,30 @@ mod tests {
 
     #[test]
     fn a_hurried_caller_does_not_count_against_the_endpoint() {
-        let settings = crate::backplane::client::actor::test_settings();
+        let settings = crate::backplane::client::test_settings();
         let late = |ms| too_late("memory", Duration::from_millis(ms), &settings).outcome;
         assert_eq!(late(100), Outcome::Neutral);
         assert_eq!(late(30_000), Outcome::Failure);
+    }
+
+    #[test]
+    fn a_request_to_wait_is_read_in_seconds_and_as_a_date() {
+        let at = |text: &str| retry_after(text, 1_445_412_470);
+        assert_eq!(at(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(at("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(at("Wed, 21 Oct 2015 07:27:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "-1", "soon", "99999999999999999999"] {
+            assert_eq!(at(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_the_endpoints_fault_and_not_asked_for_again() {
+        let mut headers = HeaderMap::new();
+        let value = header::HeaderValue::from_str(&"x".repeat(100)).unwrap();
+        headers.insert(header::HeaderName::from_static("x-flood"), value);
+        assert!(check_head("memory", &headers, 107).is_ok());
+        let missed = check_head("memory", &headers, 106).unwrap_err();
+        assert_eq!((missed.outcome, missed.setback), (Outcome::Failure, Setback::Final));
     }
 }

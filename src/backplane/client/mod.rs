@@ -6,6 +6,10 @@
 
 mod actor;
 mod attempt;
+mod bulkhead;
+mod choice;
+mod line;
+mod pool;
 mod stream;
 
 pub use attempt::{error_from_body, http_client};
@@ -21,7 +25,7 @@ use crate::{
     backplane::{
         config::Calls,
         context::{self, RequestContext},
-        discovery::{Directory, Endpoint},
+        discovery::Directory,
         metrics::Metrics,
         port::Port,
         token::{ServiceToken, Tokens},
@@ -39,6 +43,8 @@ use actor::ServiceClient;
 pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 /// Calls of one batch that are under way at once.
 pub const BATCH_AT_ONCE: usize = 8;
+/// Calls of one client actor that pause before another attempt.
+const CALLS_PAUSING_MAX: usize = 1024;
 /// Streams one client actor opens at once.
 const STREAMS_OPENING: usize = 256;
 
@@ -210,7 +216,9 @@ impl Clients {
         let client = ServiceClient::new(service, shared, Arc::new(token));
         let actor = crate::backplane::keeper::start(&shared.house, &name, |_| client);
         let settings = &shared.settings;
-        let slots = usize::from(settings.calls_in_flight_max);
+        // The bulkhead is the bound; this one only has room for those it lets wait, and for calls
+        // that pause between attempts.
+        let slots = settings.places() + usize::from(settings.calls_waiting_max) + CALLS_PAUSING_MAX;
         // The whole call may take all its attempts; a request's own deadline cuts it shorter.
         let patience = settings.call_timeout * settings.max_retries.saturating_add(2);
         ServicePort {
@@ -228,45 +236,15 @@ pub fn segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Picks the endpoint for an attempt and asks its breaker; with none left, says how long to wait.
-pub(crate) fn admit(
-    service: &str,
-    endpoints: &[Arc<Endpoint>],
-    tried: &[String],
-    turn: usize,
-) -> Result<(Arc<Endpoint>, crate::backplane::breaker::Permit), Failure> {
-    let candidates: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| crate::domain::balance::Candidate {
-            outstanding: endpoint.outstanding(),
-            usable: endpoint.usable(),
-            tried: tried.contains(&endpoint.url),
-        })
-        .collect();
-    let mut wait: Option<Duration> = None;
-    for index in crate::domain::balance::order(&candidates, turn) {
-        let Some(endpoint) = endpoints.get(index) else {
-            continue;
-        };
-        match endpoint.breaker().admit() {
-            Ok(permit) => return Ok((Arc::clone(endpoint), permit)),
-            Err(refused) => {
-                wait = Some(wait.map_or(refused.retry_after, |w| w.min(refused.retry_after)));
-            }
-        }
+/// The settings of a process that was given none.
+#[cfg(test)]
+pub(crate) fn test_settings() -> Calls {
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        calls: Calls,
     }
-    let Some(wait) = wait else {
-        return Err(Failure::new(Kind::ServiceNotFound, format!("{service} has no endpoint"))
-            .of_service(service));
-    };
-    let wait = wait.clamp(Duration::from_secs(1), RETRY_HINT_MAX);
-    let seconds = wait.as_secs_f64().ceil();
-    Err(Failure::new(
-        Kind::CircuitOpen,
-        format!("{service} is not available: circuit open, try again in {seconds} s"),
-    )
-    .of_service(service)
-    .retry_after(wait))
+    <Only as clap::Parser>::parse_from(["test"]).calls
 }
 
 #[cfg(test)]

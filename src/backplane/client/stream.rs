@@ -1,6 +1,6 @@
 //! A live stream of another service that reconnects by itself, from the last event it saw.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use awc::http::header;
 use futures_util::StreamExt as _;
@@ -9,7 +9,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     backplane::{
-        client::{OpenStream, actor::Line, admit, attempt::error_from_body},
+        client::{OpenStream, attempt::error_from_body, choice, line::Line},
+        config::Calls,
         context::REQUEST_ID_HEADER,
         discovery::Endpoint,
     },
@@ -27,6 +28,11 @@ pub(super) const ITEMS_WAITING_MAX: usize = 256;
 /// Waits between connections that bring nothing: up to 1 s, so that recovery is noticed soon.
 pub(super) const RECONNECT_PAUSE: Backoff =
     Backoff { initial: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(1) };
+
+/// How often a stream looks whether its endpoint is still fit.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Opening a stream is dearer than a call: it may be silent for so many stall time-outs.
+const STALLS_TO_OPEN: u32 = 4;
 
 /// What a live stream brings.
 #[derive(Debug)]
@@ -57,13 +63,49 @@ impl StreamReader {
     }
 }
 
-pub(crate) fn open(line: Rc<Line>, open: OpenStream) -> StreamReader {
+/// Starts following, if there is a place for one more stream.
+///
+/// # Errors
+/// `overloaded` when all places are taken.
+pub(crate) fn open(line: Rc<Line>, open: OpenStream) -> Result<StreamReader, Failure> {
+    let Ok(place) = Arc::clone(&line.stream_places).try_acquire_owned() else {
+        let message = format!("too many streams of {} are open", line.service);
+        return Err(Failure::new(Kind::Overloaded, message)
+            .of_service(&line.service)
+            .retry_after(Duration::from_secs(1)));
+    };
     let (items, reader) = mpsc::channel(ITEMS_WAITING_MAX);
     actix_rt::spawn(async move {
+        let _place = place;
         let mut follower = Follower { line, path: open.path, after: open.after, items, idle: 0 };
         follower.run().await;
     });
-    StreamReader(reader)
+    Ok(StreamReader(reader))
+}
+
+/// How long opening may take: as long as a call, unless another endpoint could be asked instead.
+fn patience_to_open(line: &Line, at: &Endpoint, endpoints: &[Arc<Endpoint>]) -> Duration {
+    let Calls { call_timeout, stall_timeout, .. } = *line.settings;
+    let stall = stall_timeout.saturating_mul(STALLS_TO_OPEN);
+    let another = choice::another_could(endpoints, at, &[], stall_timeout);
+    if another { stall.min(call_timeout) } else { call_timeout }
+}
+
+/// Ends when the stream had better move, and says why: its endpoint was taken out, or is sick
+/// while another is not. A stream that is silent does not show by itself that its endpoint hangs.
+async fn until_left(line: &Line, endpoint: &Endpoint) -> &'static str {
+    loop {
+        let looked = tokio::time::timeout(LOOK_PAUSE, endpoint.until_retired()).await;
+        if looked.is_ok() {
+            return "moves: its endpoint was taken out";
+        }
+        let endpoints = line.directory.endpoints(&line.service);
+        let sick = !endpoint.usable() || endpoint.breaker().refuses(Instant::now()).is_some();
+        let patience = line.settings.stall_timeout;
+        if sick && choice::another_could(&endpoints, endpoint, &[], patience) {
+            return "moves: its endpoint does not answer calls";
+        }
+    }
 }
 
 struct Follower {
@@ -108,31 +150,31 @@ impl Follower {
     async fn connect(&mut self) -> Result<(), Failure> {
         let line = Rc::clone(&self.line);
         let endpoints = line.directory.endpoints(&line.service);
-        let turn = usize::try_from(self.idle).unwrap_or_default();
-        let (endpoint, permit) = admit(&line.service, &endpoints, &[], turn)?;
-        let opened = tokio::time::timeout(line.settings.call_timeout, self.request(&endpoint))
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err((self.failed(Kind::Timeout, "did not open in time"), Outcome::Failure))
-            });
+        let (endpoint, permit) = choice::admit(&line.service, &endpoints, &[])?;
+        let patience = patience_to_open(&line, &endpoint, &endpoints);
+        let begun = Instant::now();
+        let opened = tokio::time::timeout(patience, self.request(&endpoint)).await.unwrap_or_else(
+            |_elapsed| Err((self.failed(Kind::Timeout, "did not open in time"), Outcome::Failure)),
+        );
         // That a stream opens says nothing about the service's health; that it is refused does.
-        let mut response = match opened {
-            Ok(response) => {
-                permit.report(Outcome::Neutral);
-                response
-            }
-            Err((failure, outcome)) => {
-                permit.report(outcome);
-                return Err(failure);
-            }
-        };
+        let outcome = opened.as_ref().map_or_else(|(_, outcome)| *outcome, |_| Outcome::Neutral);
+        if outcome == Outcome::Failure {
+            endpoint.failed(begun.elapsed(), Instant::now());
+        }
+        permit.report(outcome, begun.elapsed());
+        let mut response = opened.map_err(|(failure, _)| failure)?;
         if self.items.send(StreamItem::Connected).await.is_err() {
             return Ok(());
         }
         let mut parser = Parser::new();
+        let mut leaving = pin!(until_left(&line, &endpoint));
         loop {
             let silence = Instant::now() + line.settings.stream_idle_timeout;
-            let piece = match tokio::time::timeout_at(silence, response.next()).await {
+            let next = tokio::select! {
+                next = tokio::time::timeout_at(silence, response.next()) => next,
+                why = &mut leaving => return Err(self.failed(Kind::Connection, why)),
+            };
+            let piece = match next {
                 Err(_elapsed) => return Err(self.failed(Kind::Timeout, "went silent")),
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => {

@@ -33,6 +33,10 @@ pub const SERVICES_MAX: usize = 256;
 pub const ENDPOINTS_MAX: usize = 64;
 const QUESTIONS_AT_ONCE: usize = 64;
 const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
+/// Checks of one endpoint under way at once: in doubt one that hangs does not hold up the next, so
+/// that a return is noticed within a second.
+const CHECKS_AT_ONCE: u32 = 5;
+const CHECK_CONNECTIONS: usize = 5;
 const HEALTH_BODY_MAX: usize = 262_144;
 /// Two readings of one process's start may differ by this much.
 const START_TOLERANCE: Duration = Duration::from_millis(500);
@@ -42,6 +46,7 @@ const START_TOLERANCE: Duration = Duration::from_millis(500);
 struct Checked {
     service: String,
     url: String,
+    asked: Instant,
     result: Result<Seen, String>,
 }
 
@@ -60,7 +65,9 @@ struct Entry {
     endpoint: Arc<Endpoint>,
     record: Record,
     source: Source,
-    checking: bool,
+    checks: u32,
+    /// Its own connections, so that checks that hang hold up no other endpoint's.
+    http: Client,
     /// When the process there started, as far as it says so.
     started: Option<Instant>,
     restarts: u32,
@@ -90,7 +97,6 @@ pub struct DiscoveryActor {
     interval: Duration,
     timeout: Duration,
     probe_interval: Duration,
-    http: Client,
     roster: BTreeMap<String, Vec<Entry>>,
     directory: Directory,
 }
@@ -111,7 +117,6 @@ impl DiscoveryActor {
             interval: services.health_check_interval,
             timeout: services.health_check_timeout,
             probe_interval: services.probe_interval.max(Duration::from_millis(10)),
-            http: crate::backplane::client::http_client(calls),
             roster: BTreeMap::new(),
             directory: directory.clone(),
         };
@@ -146,7 +151,8 @@ impl DiscoveryActor {
             endpoint,
             record,
             source,
-            checking: false,
+            checks: 0,
+            http: crate::backplane::client::http_client(&self.calls, CHECK_CONNECTIONS),
             started: None,
             restarts: 0,
         });
@@ -158,7 +164,13 @@ impl DiscoveryActor {
         let unknown = || Failure::not_found("service", service);
         let entries = self.roster.get_mut(service).ok_or_else(unknown)?;
         let before = entries.len();
-        entries.retain(|entry| url.is_some_and(|url| entry.endpoint.url != url));
+        entries.retain(|entry| {
+            let stays = url.is_some_and(|url| entry.endpoint.url != url);
+            if !stays {
+                entry.endpoint.retire();
+            }
+            stays
+        });
         if entries.len() == before {
             return Err(unknown());
         }
@@ -185,19 +197,21 @@ impl DiscoveryActor {
         let back: Port<Checked> =
             Port::to("discovery", &ctx.address(), QUESTIONS_AT_ONCE, QUESTION_DEADLINE);
         for entry in self.roster.values_mut().flatten() {
-            let trouble =
-                entry.endpoint.breaker().view().state == State::Open || entry.endpoint.hangs(now);
+            let trouble = entry.endpoint.breaker().state() != State::Closed
+                || entry.endpoint.is_suspected(now);
             let due = entry.record.due(trouble, self.interval, self.probe_interval, now);
-            if entry.checking || !due {
+            if entry.checks >= CHECKS_AT_ONCE || !due {
                 continue;
             }
-            entry.checking = true;
-            let check = check_health(self.http.clone(), entry.endpoint.url.clone(), self.timeout);
+            entry.checks += 1;
+            entry.record.asked(now);
+            entry.endpoint.looked_into();
+            let check = check_health(entry.http.clone(), entry.endpoint.url.clone(), self.timeout);
             let (service, url) = (entry.endpoint.service.clone(), entry.endpoint.url.clone());
             let back = back.clone();
             actix_rt::spawn(async move {
                 let result = check.await;
-                if let Err(failure) = back.tell(Checked { service, url, result }) {
+                if let Err(failure) = back.tell(Checked { service, url, asked: now, result }) {
                     log::warn!("health check lost cause={failure}");
                 }
             });
@@ -205,19 +219,19 @@ impl DiscoveryActor {
     }
 
     fn take_check(&mut self, checked: Checked) {
-        let Checked { service, url, result } = checked;
+        let Checked { service, url, asked, result } = checked;
         let found = self
             .roster
             .get_mut(&service)
             .and_then(|entries| entries.iter_mut().find(|entry| entry.endpoint.url == url));
         let Some(entry) = found else { return };
-        entry.checking = false;
+        entry.checks = entry.checks.saturating_sub(1);
         let now = Instant::now();
+        entry.endpoint.breaker().checked(result.is_ok());
         if let Ok(seen) = &result {
-            entry.endpoint.breaker().hint_recovered();
             entry.notice_restart(seen.uptime, now);
         }
-        if entry.record.checked(result.map(|seen| seen.latency), now) {
+        if entry.record.checked(asked, result.map(|seen| seen.latency), now) {
             let (status, reason) = (entry.record.status, entry.record.reason.as_str());
             let level = if status.usable() { log::Level::Info } else { log::Level::Warn };
             log::log!(
@@ -226,7 +240,7 @@ impl DiscoveryActor {
                 status.as_str()
             );
         }
-        entry.endpoint.hold_for(entry.record.status.usable());
+        entry.endpoint.hold_for(entry.record.usable(entry.endpoint.breaker().state()));
     }
 
     fn view(&self) -> Vec<EndpointView> {
@@ -256,7 +270,7 @@ impl Actor for DiscoveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // A restart cancels checks under way: ask again.
         for entry in self.roster.values_mut().flatten() {
-            entry.checking = false;
+            entry.checks = 0;
         }
         ctx.notify_later(Tick, self.probe_interval.min(self.interval));
     }

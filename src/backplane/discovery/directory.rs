@@ -2,96 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::{
-    backplane::{
-        breaker::{BreakerCell, KeptBreaker},
-        config::Calls,
-    },
-    domain::budget::RetryBudget,
-};
+use super::Endpoint;
+use crate::{backplane::config::Calls, domain::budget::RetryBudget};
 
-/// Calls without an answer for this long have the endpoint checked.
-const HANGS_AFTER: Duration = Duration::from_secs(2);
 /// Over which time a budget's trickle fills it.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
-
-/// One place a service can be called at.
-pub struct Endpoint {
-    /// The service's name.
-    pub service: String,
-    /// Its base URL, without a slash at the end.
-    pub url: String,
-    pub(super) breaker: KeptBreaker,
-    outstanding: AtomicU32,
-    usable: AtomicBool,
-    /// When a call last began with none under way, or ended.
-    progress: Mutex<Instant>,
-}
-
-impl Endpoint {
-    pub(super) fn new(service: &str, url: &str, breaker: KeptBreaker) -> Self {
-        Endpoint {
-            service: service.to_owned(),
-            url: url.to_owned(),
-            breaker,
-            outstanding: AtomicU32::new(0),
-            usable: AtomicBool::new(true),
-            progress: Mutex::new(Instant::now()),
-        }
-    }
-
-    pub(super) fn hold_for(&self, usable: bool) {
-        self.usable.store(usable, Ordering::Relaxed);
-    }
-
-    /// Its circuit breaker.
-    #[must_use]
-    pub fn breaker(&self) -> &Arc<BreakerCell> {
-        &self.breaker.cell
-    }
-
-    /// Calls under way to it, from all workers.
-    #[must_use]
-    pub fn outstanding(&self) -> u32 {
-        self.outstanding.load(Ordering::Relaxed)
-    }
-
-    /// Whether discovery holds it for reachable.
-    #[must_use]
-    pub fn usable(&self) -> bool {
-        self.usable.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn begin(&self) {
-        if self.outstanding.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.progressed();
-        }
-    }
-
-    pub(crate) fn end(&self) {
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.progressed();
-    }
-
-    fn progressed(&self) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Whether calls are under way and none has ended for a while: a sign of trouble.
-    pub(super) fn hangs(&self, now: Instant) -> bool {
-        let last = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        self.outstanding() > 0 && now.saturating_duration_since(last) > HANGS_AFTER
-    }
-}
 
 #[derive(Default)]
 struct Shelf {

@@ -5,10 +5,12 @@
 
 mod actor;
 mod directory;
+mod endpoint;
 mod named;
 
 pub use actor::{DiscoveryActor, ENDPOINTS_MAX, SERVICES_MAX};
-pub use directory::{Directory, Endpoint};
+pub use directory::Directory;
+pub use endpoint::Endpoint;
 pub use named::{base_url, configured};
 
 use std::time::Duration;

@@ -23,7 +23,7 @@ use crate::{
 /// Memory's table.
 #[must_use]
 pub fn host(memory: &Memory) -> Host {
-    resources(tools(Host::new(), memory), memory)
+    resources(tools(bulk::row(Host::new(), memory), memory), memory)
 }
 
 /// One row of the table: a tool whose work is a method below.
@@ -58,7 +58,6 @@ fn tools(host: Host, memory: &Memory) -> Host {
         &["user_id", "input_data", "data"],
         store_input
     );
-    let host = bulk::row(host, memory);
     let host = tool!(
         host,
         memory,

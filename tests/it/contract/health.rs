@@ -14,6 +14,7 @@ fn endpoint(url: &str, status: &str) -> Value {
             "breaker": {
                 "state": "closed", "since": "<time>", "failures": "<int>",
                 "next_probe_seconds": null, "transitions": [],
+                "window_calls": "<int>", "window_bad": "<int>",
             },
         }],
     })

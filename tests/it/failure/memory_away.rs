@@ -3,14 +3,12 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{memory_endpoint, post, stored};
+use super::{NO_OUTBOX, memory_endpoint, post, stored};
 use crate::harness::{Cluster, User, assert_error, eventually, proxy::Mode};
 
 /// Quick enough for a test, with every mechanism at work.
 const QUICK: [&str; 6] =
     ["--max-retries", "0", "--probe-interval", "0.05", "--health-check-interval", "0.2"];
-/// Memory's own failure is the answer.
-const NO_OUTBOX: [&str; 2] = ["--outbox-entries-max", "0"];
 
 #[actix::test]
 async fn a_dead_memory_opens_the_breaker_and_a_passed_check_closes_it_without_a_restart() {

@@ -1,10 +1,13 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
+mod endpoints;
 mod idempotency;
 mod memory_away;
 mod outbox;
 mod process;
 mod regressions;
+mod replies;
+mod scripted;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -12,6 +15,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, Cluster, User};
+
+/// Core without an outbox: memory's own failure is the answer to an input.
+pub(crate) const NO_OUTBOX: [&str; 2] = ["--outbox-entries-max", "0"];
 
 /// Posts an input; the text of one that memory has. Everything else, also an input that went to the
 /// outbox, is an error.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{post, stored};
+use super::{NO_OUTBOX, post, stored};
 use crate::harness::{Cluster, User, assert_error, eventually, process::RealProcess, proxy::Mode};
 
 #[actix::test]
@@ -86,7 +86,7 @@ async fn the_development_user_does_not_outlive_its_setting() {
 async fn a_service_that_refuses_our_token_is_not_the_users_fault() {
     let other = "another secret that has thirty-two bytes";
     let builder = Cluster::builder().memory_args(&["--jwt-secret-key", other]);
-    let builder = builder.core_args(&["--outbox-entries-max", "0"]);
+    let builder = builder.core_args(&NO_OUTBOX);
     let cluster = builder.start_without_follower().await;
     let core = cluster.core.of(&User::new("ann"));
     let refused = core.post("/input", json!({"content": "x"})).await;
@@ -201,7 +201,7 @@ async fn an_empty_api_key_opens_nothing() {
 async fn health_recovers_without_traffic() {
     let args = ["--max-retries", "0", "--probe-interval", "0.05", "--health-check-interval", "0.2"];
     let builder = Cluster::builder().with_memory_proxy().core_args(&args);
-    let cluster = builder.core_args(&["--outbox-entries-max", "0"]).start().await;
+    let cluster = builder.core_args(&NO_OUTBOX).start().await;
     let core = cluster.core.of(&User::new("ann"));
     let proxy = cluster.memory_proxy.as_ref().unwrap();
     proxy.set(Mode::Refuse);

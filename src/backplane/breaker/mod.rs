@@ -5,20 +5,22 @@
 //! to 70 % more (measured). The actor hears transitions only: it logs each once, counts it, keeps
 //! the last ones for `/health`, and takes an operator's orders.
 
+mod cell;
+
+pub use cell::{BreakerCell, BreakerView, Permit};
+
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use actix::prelude::*;
-use tokio::time::Instant;
 
 use crate::{
     answers_ping,
     backplane::{clock, keeper, metrics::Metrics, port::Port, vitals::House},
     domain::{
-        breaker::{Breaker, Forced, Outcome, Policy, Refused, State, Ticket, Transition},
+        breaker::{Forced, Policy, State, Transition},
         failure::Failure,
     },
 };
@@ -27,115 +29,6 @@ use crate::{
 pub const TRANSITIONS_KEPT: usize = 16;
 const ORDERS_AT_ONCE: usize = 16;
 const ORDER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The shared part: asked before every attempt, told after it.
-#[derive(Debug)]
-pub struct BreakerCell {
-    breaker: Mutex<Breaker>,
-    past: Mutex<VecDeque<PastTransition>>,
-    actor: OnceLock<Port<Transitioned>>,
-}
-
-/// An admission. Dropped without an outcome (a cancelled call), it counts as neutral.
-#[derive(Debug)]
-pub struct Permit {
-    cell: Arc<BreakerCell>,
-    ticket: Option<Ticket>,
-}
-
-/// What is shown of a breaker.
-#[derive(Clone, Debug)]
-pub struct BreakerView {
-    /// Where it stands.
-    pub state: State,
-    /// For how long.
-    pub for_: Duration,
-    /// Consecutive failures while closed.
-    pub failures: u32,
-    /// Time until a probe may go, while open.
-    pub next_probe: Option<Duration>,
-    /// The last transitions, oldest first.
-    pub past: Vec<PastTransition>,
-}
-
-impl BreakerCell {
-    /// A closed cell without an actor, as rules and tests need it.
-    #[must_use]
-    pub fn closed(policy: Policy) -> Arc<Self> {
-        Arc::new(BreakerCell {
-            breaker: Mutex::new(Breaker::closed(policy, Instant::now())),
-            past: Mutex::default(),
-            actor: OnceLock::new(),
-        })
-    }
-
-    /// May a call go out now?
-    ///
-    /// # Errors
-    /// [`Refused`] with the time to wait.
-    pub fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
-        let (answer, transition) = self.lock().admit(Instant::now());
-        self.announce(transition);
-        answer.map(|ticket| Permit { cell: Arc::clone(self), ticket: Some(ticket) })
-    }
-
-    /// A health check passed: an open breaker lets its next probe go at once.
-    pub fn hint_recovered(&self) {
-        self.lock().hint_recovered(Instant::now());
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn view(&self) -> BreakerView {
-        let now = Instant::now();
-        let breaker = self.lock();
-        BreakerView {
-            state: breaker.state(),
-            for_: now.saturating_duration_since(breaker.since()),
-            failures: breaker.failures(),
-            next_probe: breaker.next_probe(now),
-            past: self.past().iter().cloned().collect(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn past(&self) -> MutexGuard<'_, VecDeque<PastTransition>> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn announce(&self, transition: Option<Transition>) {
-        let (Some(transition), Some(actor)) = (transition, self.actor.get()) else {
-            return;
-        };
-        if let Err(failure) = actor.tell(Transitioned(transition)) {
-            log::warn!("breaker transition not recorded to={:?} cause={failure}", transition.to);
-        }
-    }
-}
-
-impl Permit {
-    /// Reports how the call ended.
-    pub fn report(mut self, outcome: Outcome) {
-        self.settle(outcome);
-    }
-
-    fn settle(&mut self, outcome: Outcome) {
-        let Some(ticket) = self.ticket.take() else {
-            return;
-        };
-        let transition = self.cell.lock().record(ticket, outcome, Instant::now());
-        self.cell.announce(transition);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.settle(Outcome::Neutral);
-    }
-}
 
 /// The breaker changed its state.
 #[derive(Message)]
@@ -235,8 +128,7 @@ impl Handler<Force> for BreakerActor {
         let Some(cell) = self.cell.upgrade() else {
             return Ok(());
         };
-        let transition = cell.lock().force(forced, Instant::now());
-        if let Some(transition) = transition {
+        if let Some(transition) = cell.force(forced) {
             self.remember(transition);
         }
         Ok(())
@@ -246,31 +138,23 @@ impl Handler<Force> for BreakerActor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::breaker::Outcome;
 
-    fn policy() -> Policy {
+    pub(super) fn policy() -> Policy {
         Policy {
             failure_threshold: 1,
+            bad_ratio: 0.5,
+            window_calls_min: 20,
+            window: Duration::from_secs(10),
+            slow_call: Duration::ZERO,
             reset_timeout: Duration::from_secs(30),
+            reopen_factor: 1.0,
+            open_max: Duration::from_secs(300),
+            jitter: 0.0,
             half_open_max_calls: 1,
             success_threshold: 1,
             probe_lease: Duration::from_secs(31),
         }
-    }
-
-    #[actix::test]
-    async fn a_cancelled_probe_gives_its_place_back() {
-        tokio::time::pause();
-        let cell = BreakerCell::closed(policy());
-        cell.admit().unwrap().report(Outcome::Failure);
-        assert_eq!(cell.admit().unwrap_err().retry_after, Duration::from_secs(30));
-        tokio::time::advance(Duration::from_secs(30)).await;
-        for _ in 0..10 {
-            drop(cell.admit().expect("a dropped probe frees the only place"));
-        }
-        let probe = cell.admit().unwrap();
-        assert!(cell.admit().is_err(), "only one at a time");
-        probe.report(Outcome::Success);
-        assert_eq!(cell.view().state, State::Closed);
     }
 
     #[actix::test]
@@ -283,14 +167,34 @@ mod tests {
             "http://m",
             policy(),
         );
-        kept.cell.admit().unwrap().report(Outcome::Failure);
-        kept.cell.hint_recovered();
-        kept.cell.admit().unwrap().report(Outcome::Success);
+        kept.cell.admit().unwrap().report(Outcome::Failure, Duration::ZERO);
+        kept.cell.checked(true);
+        kept.cell.admit().unwrap().report(Outcome::Success, Duration::ZERO);
         kept.force.ask(Force(Some(Forced::Open))).await.unwrap();
         let past = kept.cell.view().past;
         let states: Vec<State> = past.iter().map(|p| p.transition.to).collect();
         assert_eq!(states, [State::Open, State::HalfOpen, State::Closed, State::Open]);
         assert_eq!(past[0].transition.reason, "consecutive failures");
         assert!(kept.cell.admit().is_err());
+    }
+
+    #[actix::test]
+    async fn what_an_operator_forced_no_check_and_no_outcome_undoes() {
+        tokio::time::pause();
+        let house = House::new();
+        let metrics = Metrics::new("test");
+        let kept = BreakerActor::start(&house, &metrics, "memory", "http://m", policy());
+        let before = kept.cell.admit().unwrap();
+        kept.force.ask(Force(Some(Forced::Open))).await.unwrap();
+        for _ in 0..3 {
+            kept.cell.checked(true);
+            tokio::time::advance(Duration::from_secs(300)).await;
+            assert!(kept.cell.admit().is_err());
+        }
+        before.report(Outcome::Success, Duration::ZERO);
+        assert_eq!(kept.cell.view().forced, Some(Forced::Open));
+        assert_eq!(kept.cell.view().next_probe, None);
+        kept.force.ask(Force(None)).await.unwrap();
+        assert!(kept.cell.admit().is_ok());
     }
 }
