@@ -24,6 +24,8 @@ pub struct RequestContext {
     pub deadline: Instant,
     /// Whether a caller further up already retries for us.
     pub retried_above: bool,
+    /// When the caller's token ends, if they showed one: a stream does not outlive it.
+    pub authorized_until: Option<Instant>,
 }
 
 impl RequestContext {
@@ -34,6 +36,7 @@ impl RequestContext {
             id: uuid::Uuid::now_v7().to_string().into(),
             deadline: Instant::now() + patience,
             retried_above: false,
+            authorized_until: None,
         }
     }
 

@@ -67,6 +67,7 @@ struct Shared {
     actor_restarts: Family<Labels, Gauge>,
     mailbox_wait: Family<Labels, Gauge<f64, AtomicU64>>,
     queue_depth: Gauges,
+    shed: Counters,
     commit_batch: Histogram,
 }
 
@@ -133,6 +134,7 @@ impl Metrics {
             actor_restarts: family(&mut r, "cortex_actor_restarts", "Restarts of an actor"),
             mailbox_wait: family(&mut r, "cortex_mailbox_wait_seconds", "Wait of the last ping"),
             queue_depth: family(&mut r, "cortex_queue_depth", "Entries waiting in a queue"),
+            shed: family(&mut r, "cortex_requests_shed", "Requests refused: too many at once"),
             commit_batch: plain(&mut r, "cortex_commit_batch_size", "Writes per commit", SIZES),
             registry: r,
         };
@@ -254,6 +256,11 @@ impl Metrics {
             .queue_depth
             .get_or_create(&labels)
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// A request was refused at `door`, because there were too many at once.
+    pub fn shed(&self, door: &'static str) {
+        self.shared.shed.get_or_create(&vec![("door", door.to_owned())]).inc();
     }
 
     /// Everything as text, with the actors' vitals as they are now.

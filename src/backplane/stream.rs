@@ -3,7 +3,7 @@
 //! The queue is short, so a reader that stops reading stops the pump, its bus queue fills, the bus
 //! drops it, and the pump ends. A vanished reader closes the queue and the pump ends too.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{convert::Infallible, future::Future, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -31,6 +31,15 @@ pub struct Outlet {
     chunks: mpsc::Sender<Bytes>,
     drain: Drain,
     keep_alive: Duration,
+    until: Option<Instant>,
+}
+
+/// Ends when the reader's token does.
+async fn token_ends(until: Option<Instant>) {
+    match until {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Outlet {
@@ -41,6 +50,10 @@ impl Outlet {
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Ended> {
         tokio::select! {
             sent = self.chunks.send(bytes) => sent.map_err(|_gone| Ended),
+            () = token_ends(self.until) => {
+                self.say_expired();
+                Err(Ended)
+            }
             () = self.drain.leaving() => {
                 self.say_goodbye();
                 Err(Ended)
@@ -66,8 +79,13 @@ impl Outlet {
         let mut beat = tokio::time::interval_at(Instant::now() + period, period);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closed = self.chunks.clone();
+        let mut expired = pin!(token_ends(self.until));
         loop {
             let chunk = tokio::select! {
+                () = &mut expired => {
+                    self.say_expired();
+                    return Err(Ended);
+                }
                 () = self.drain.leaving() => {
                     self.say_goodbye();
                     return Err(Ended);
@@ -114,6 +132,13 @@ impl Outlet {
         }
     }
 
+    /// Tells the reader that it must show a new token.
+    fn say_expired(&self) {
+        if self.chunks.try_send(Bytes::from_static(b": the token has expired\n\n")).is_err() {
+            log::debug!("a stream ended with its token and without a word");
+        }
+    }
+
     /// Tells the reader when to come back: in 1 to 5 s, spread so that not all come at once.
     fn say_goodbye(&self) {
         let wait = fastrand::u32(1000..5000);
@@ -144,7 +169,8 @@ fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) ->
     chunk.freeze()
 }
 
-/// Starts `pump` on this arbiter and gives the body it fills. The pump's task ends with it.
+/// Starts `pump` on this arbiter and gives the body it fills. The pump's task ends with it, and at
+/// the end of the token that the context was given.
 pub fn body<F, Fut>(
     keep_alive: Duration,
     drain: Drain,
@@ -155,8 +181,10 @@ where
     Fut: Future<Output = ()> + 'static,
 {
     let (chunks, queue) = mpsc::channel(CHUNKS_WAITING_MAX);
-    let pumping = pump(Outlet { chunks, drain, keep_alive });
-    match context::current() {
+    let context = context::current();
+    let until = context.as_ref().and_then(|context| context.authorized_until);
+    let pumping = pump(Outlet { chunks, drain, keep_alive, until });
+    match context {
         Some(context) => actix_rt::spawn(context.without_deadline().scope(pumping)),
         None => actix_rt::spawn(pumping),
     };
@@ -218,6 +246,24 @@ mod tests {
         let hint = body.next().await.unwrap().unwrap();
         assert!(hint.starts_with(b"retry: "));
         assert_eq!(body.next().await, None);
+    }
+
+    #[actix::test]
+    async fn a_stream_ends_with_the_token_it_was_opened_with() {
+        tokio::time::pause();
+        let (_trigger, drain) = drain::pair();
+        let (_queue, events) = mpsc::channel(8);
+        let context = context::RequestContext {
+            authorized_until: Some(Instant::now() + Duration::from_secs(20)),
+            ..context::RequestContext::fresh(Duration::from_secs(1))
+        };
+        let body = context.scope_sync(|| {
+            body(Duration::from_secs(15), drain, |mut out| async move {
+                assert_eq!(out.pump(events, 0, None).await, Err(Ended));
+            })
+        });
+        let chunks: Vec<_> = body.map(Result::unwrap).collect().await;
+        assert_eq!(chunks, [&b": keep-alive\n\n"[..], b": the token has expired\n\n"]);
     }
 
     #[actix::test]

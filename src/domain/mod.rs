@@ -1,5 +1,6 @@
 //! Floor 1: the words and the decisions of Cortex, as functions of state, input and `now`.
 
+pub mod admission;
 pub mod analysis;
 pub mod backoff;
 pub mod balance;

@@ -1,9 +1,17 @@
 //! Who is calling: the bearer token of a request.
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
+use std::time::Duration;
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::header, web::Data,
+};
+use tokio::time::Instant;
 
 use crate::{
-    backplane::token::Tokens,
+    backplane::{
+        clock,
+        token::{Identity, Tokens},
+    },
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
@@ -11,6 +19,9 @@ use crate::{
     http::{body::Query, problem::Problem},
     services::conversation::Caller,
 };
+
+/// Ten years.
+const FOREVER_SECONDS: u64 = 10 * 365 * 86_400;
 
 /// How this process reads tokens, as application data.
 #[derive(Clone, Debug)]
@@ -27,12 +38,17 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn read(request: &HttpRequest, token: Option<&str>) -> Result<Principal, Failure> {
+fn read(request: &HttpRequest, token: Option<&str>) -> Result<Identity, Failure> {
     let token = token.ok_or_else(|| Failure::new(Kind::Unauthorized, "Not authenticated"))?;
     let gatekeeper = request
         .app_data::<Data<Gatekeeper>>()
         .ok_or_else(|| Failure::new(Kind::Internal, "not wired"))?;
-    gatekeeper.tokens.read(token, gatekeeper.audience)
+    gatekeeper.tokens.identify(token, gatekeeper.audience)
+}
+
+/// Who the bearer token of a request stands for, if it has a good one.
+pub(crate) fn identity(request: &HttpRequest) -> Option<Identity> {
+    read(request, bearer(request)).ok()
 }
 
 /// Whoever calls: a user or a service.
@@ -40,17 +56,30 @@ fn read(request: &HttpRequest, token: Option<&str>) -> Result<Principal, Failure
 /// # Errors
 /// `auth_error`, `token_expired`.
 pub fn principal(request: &HttpRequest) -> Result<Principal, Failure> {
-    read(request, bearer(request))
+    if let Some(identity) = request.extensions().get::<Identity>() {
+        return Ok(identity.principal.clone());
+    }
+    read(request, bearer(request)).map(|identity| identity.principal)
 }
 
-/// The user of a stream: browsers' `EventSource` cannot set headers, so that `?token=` is taken
-/// here, and only here.
+/// The user of a stream, and until when they may listen: browsers' `EventSource` cannot set
+/// headers, so that `?token=` is taken here, and only here.
 ///
 /// # Errors
 /// `auth_error`, `token_expired`.
-pub fn stream_caller(request: &HttpRequest) -> Result<Caller, Failure> {
+pub fn stream_caller(request: &HttpRequest) -> Result<(Caller, Instant), Failure> {
     let query = Query::of(request)?;
-    user(read(request, bearer(request).or_else(|| query.get("token")))?)
+    let identity = read(request, bearer(request).or_else(|| query.get("token")))?;
+    let until = moment(identity.expires);
+    user(identity.principal).map(|caller| (caller, until))
+}
+
+/// When a token ends, on the clock that only goes forward.
+pub(crate) fn moment(expires: i64) -> Instant {
+    let left = expires.saturating_sub(clock::now_seconds());
+    // Further away than any process runs; far enough from what an instant can hold.
+    let left = u64::try_from(left).unwrap_or_default().min(FOREVER_SECONDS);
+    Instant::now() + Duration::from_secs(left)
 }
 
 fn user(principal: Principal) -> Result<Caller, Failure> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::{
-    Error, ResponseError as _,
+    Error, HttpMessage as _, ResponseError as _,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -22,9 +22,13 @@ use crate::{
             ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, TIMEOUT_HEADER, acceptable_id,
         },
         metrics::Metrics,
+        token::Identity,
     },
-    domain::failure::{Failure, Kind},
-    http::problem::Problem,
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
+    http::{admission::Admissions, auth, problem::Problem},
 };
 
 /// What the middleware needs to know.
@@ -34,6 +38,29 @@ pub struct Reception {
     pub request_timeout: Duration,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is let in.
+    pub admissions: Admissions,
+}
+
+/// Lets a request in, or refuses it at once: before its body is read, and inside what gives
+/// browsers their headers.
+///
+/// # Errors
+/// `overloaded` when there is no place for it; else what the handlers answer.
+pub async fn admit<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let Some(reception) = request.app_data::<Data<Reception>>() else {
+        return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
+    };
+    let user = match request.extensions().get::<Identity>().map(|identity| &identity.principal) {
+        Some(Principal::User { id, .. }) => Some(id.as_str().into()),
+        Some(Principal::Service { .. }) | None => None,
+    };
+    let place = reception.admissions.enter(request.method(), request.path(), user);
+    let _place = place.map_err(Problem::from)?;
+    next.call(request).await
 }
 
 /// Gives a request its context and its answer the request's id; counts both.
@@ -48,7 +75,12 @@ pub async fn receive<B: MessageBody + 'static>(
     let Some(reception) = request.app_data::<Data<Reception>>().cloned() else {
         return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
     };
-    let context = context_of(request.headers(), &reception, begun);
+    let mut context = context_of(request.headers(), &reception, begun);
+    let identity = auth::identity(request.request());
+    context.authorized_until = identity.as_ref().map(|identity| auth::moment(identity.expires));
+    if let Some(identity) = identity {
+        request.extensions_mut().insert(identity);
+    }
     let id = context.id.clone();
     let method = known_method(request.method().as_str());
     let counting = Counting::begin(&reception.metrics, method, begun);
@@ -127,6 +159,7 @@ fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> Reque
         id,
         deadline: now + patience,
         retried_above: headers.contains_key(ATTEMPT_HEADER),
+        authorized_until: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 5, towards the network: decode, ask, encode.
 
+pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod core;

@@ -112,7 +112,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let failure = &self.failure;
-        if failure.is_ours() {
+        // Refusing is what an overloaded process has no time to write about; who refuses counts.
+        if failure.is_ours() && failure.kind != Kind::Overloaded {
             log::warn!("request failed code={} cause={failure}", failure.kind.code());
         }
         let mut response = HttpResponse::build(self.status_code());

@@ -30,10 +30,11 @@ use crate::{
     },
     domain::failure::Failure,
     http::{
+        admission::Admissions,
         auth::Gatekeeper,
         body::BodyLimit,
         health::{self, Reporter},
-        middleware::{Reception, cors, receive},
+        middleware::{Reception, admit, cors, receive},
         routes,
     },
 };
@@ -148,6 +149,14 @@ impl Ground {
         Ok(Ground { role, house, metrics, tokens, trigger, drain, discovery, clients })
     }
 
+    fn reception(&self, http: &Http) -> Reception {
+        Reception {
+            request_timeout: http.request_timeout,
+            metrics: self.metrics.clone(),
+            admissions: Admissions::new(http, &self.metrics),
+        }
+    }
+
     /// Serves until `shutdown`, or until an actor gives up; then leaves in order: streams end,
     /// nothing new is accepted, what is in flight finishes. `routes` runs once per worker and gives
     /// its routes, over that worker's own clients.
@@ -166,8 +175,7 @@ impl Ground {
         R: Fn(std::rc::Rc<Clients>) -> C + Clone + Send + 'static,
         C: FnOnce(&mut ServiceConfig) + 'static,
     {
-        let reception =
-            Reception { request_timeout: http.request_timeout, metrics: self.metrics.clone() };
+        let reception = self.reception(http);
         let gatekeeper = Gatekeeper { tokens: self.tokens.clone(), audience: self.role };
         // What core takes must still fit when it is passed on: wrapped, and with numbers written
         // out. Only core's own limit is what clients meet.
@@ -195,6 +203,7 @@ impl Ground {
                 .app_data(Data::new(gatekeeper.clone()))
                 .app_data(Data::new(reporter.clone()))
                 .app_data(limit)
+                .wrap(from_fn(admit))
                 .wrap(trailing)
                 .wrap(cors(&origins))
                 .wrap(actix_web_lab::middleware::CatchPanic::default())

@@ -65,6 +65,16 @@ pub struct Http {
     /// Largest request body taken (bytes).
     #[arg(long, env = "MAX_REQUEST_SIZE", default_value_t = 1_048_576)]
     pub max_request_size: usize,
+    /// Inputs and writes worked on at once; more are refused at once with 503 (count).
+    #[arg(long, env = "INPUTS_IN_FLIGHT_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub inputs_in_flight_max: u16,
+    /// Other requests worked on at once, without streams and health (count).
+    #[arg(long, env = "REQUESTS_IN_FLIGHT_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub requests_in_flight_max: u16,
+    /// Part of these places that the users who have some may have together, evenly; the rest waits
+    /// for others (percent).
+    #[arg(long, env = "USERS_PLACES_PERCENT", default_value_t = 75, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub users_places_percent: u8,
     /// Time a request may take when its caller sets no deadline (seconds).
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "30", value_parser = duration)]
     pub request_timeout: Duration,

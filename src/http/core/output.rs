@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     backplane::{
         clock,
+        context::{self, RequestContext},
         fanout::Subscribe,
         host::integer,
         stream::{self, Ended, Outlet},
@@ -67,7 +68,7 @@ async fn open(
     conversation: Option<String>,
     core: Data<Core>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::stream_caller(request)?;
+    let (caller, until) = auth::stream_caller(request)?;
     let after = match query.get("after") {
         Some(text) => Some(integer("after", text)?),
         None => last_event_id(request)?,
@@ -86,7 +87,9 @@ async fn open(
     let events = core.bus.subscribe(subscribe).await?;
     let wish = Wish { caller, conversation, face };
     let (keep_alive, drain) = (core.keep_alive, core.drain.clone());
-    let body = stream::body(keep_alive, drain, move |mut out| async move {
+    let context = context::current_or(core.heartbeat);
+    let context = RequestContext { authorized_until: Some(until), ..context };
+    let pump = move |mut out: Outlet| async move {
         let served = async {
             out.send(stream::event(None, &first)).await?;
             let seq = match after {
@@ -99,7 +102,8 @@ async fn open(
         if served.await.is_ok() {
             log::info!("an output stream ended: its reader was too slow");
         }
-    });
+    };
+    let body = context.scope_sync(|| stream::body(keep_alive, drain, pump));
     Ok(event_stream().streaming(body))
 }
 

@@ -4,6 +4,7 @@ mod endpoints;
 mod idempotency;
 mod memory_away;
 mod outbox;
+mod overload;
 mod process;
 mod regressions;
 mod replies;

@@ -1,0 +1,161 @@
+//! Shedding load: what a process cannot work on now is refused at once, and cheaply.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix_web::http::Method;
+use tokio::time::Instant;
+
+use crate::{
+    backplane::{config::Http, metrics::Metrics},
+    domain::{
+        admission::{Admission, Places, Refused},
+        failure::{Failure, Kind},
+    },
+};
+
+/// When a refused caller may come back.
+const COME_BACK: Duration = Duration::from_secs(1);
+/// Refusals are told of once in so long, with their number.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// The doors of a process: inputs and everything else have places of their own, so that slow
+/// questions do not keep inputs out. Cheap to clone; clones share the places.
+#[derive(Clone, Debug)]
+pub struct Admissions {
+    inputs: Door,
+    others: Door,
+    refusals: Arc<Mutex<Refusals>>,
+    metrics: Metrics,
+}
+
+#[derive(Clone, Debug)]
+struct Door {
+    name: &'static str,
+    inside: Arc<Mutex<Admission>>,
+}
+
+#[derive(Debug)]
+struct Refusals {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+/// A place inside; whoever drops it leaves.
+#[derive(Debug)]
+pub struct Place {
+    door: Door,
+    user: Option<Arc<str>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.door.inside).leave(self.user.as_ref());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Admissions {
+    /// Doors with the places that are set.
+    #[must_use]
+    pub fn new(http: &Http, metrics: &Metrics) -> Self {
+        let door = |name, max: u16| {
+            let shared_percent = usize::from(http.users_places_percent);
+            let places = Places { max: usize::from(max), shared_percent };
+            Door { name, inside: Arc::new(Mutex::new(Admission::new(places))) }
+        };
+        Admissions {
+            inputs: door("inputs", http.inputs_in_flight_max),
+            others: door("requests", http.requests_in_flight_max),
+            refusals: Arc::new(Mutex::new(Refusals { untold: 0, told: None })),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Lets a request of `user` in; `None` is a place that needs none.
+    ///
+    /// # Errors
+    /// `overloaded` when there is none.
+    pub fn enter(
+        &self,
+        method: &Method,
+        path: &str,
+        user: Option<Arc<str>>,
+    ) -> Result<Option<Place>, Failure> {
+        let door = match class(method, path) {
+            Class::Free => return Ok(None),
+            Class::Input => &self.inputs,
+            Class::Other => &self.others,
+        };
+        let entered = lock(&door.inside).enter(user.as_ref());
+        entered.map(|()| Some(Place { door: door.clone(), user })).map_err(|refused| {
+            self.tell(door.name);
+            let text = match refused {
+                Refused::Full => "too much to do at this moment",
+                Refused::Share => "too many requests of this user are under way",
+            };
+            Failure::new(Kind::Overloaded, text).retry_after(COME_BACK)
+        })
+    }
+
+    fn tell(&self, door: &'static str) {
+        self.metrics.shed(door);
+        let mut refusals = lock(&self.refusals);
+        refusals.untold += 1;
+        if refusals.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            log::warn!("requests refused: too many at once door={door} count={}", refusals.untold);
+            *refusals = Refusals { untold: 0, told: Some(Instant::now()) };
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Always let in: health, and streams, which have a bound of their own.
+    Free,
+    Input,
+    Other,
+}
+
+fn class(method: &Method, path: &str) -> Class {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let health = path == "/" || path == "/metrics" || path.starts_with("/health");
+    if health || *method == Method::OPTIONS {
+        return Class::Free;
+    }
+    if *method == Method::GET {
+        return if path.ends_with("/stream") { Class::Free } else { Class::Other };
+    }
+    let takes = path.ends_with("/input") || path.ends_with("/messages");
+    if takes || path.starts_with("/tool/store_input") { Class::Input } else { Class::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_and_streams_are_free_and_inputs_have_their_own_door() {
+        for (method, path, expected) in [
+            (Method::GET, "/health/ready", Class::Free),
+            (Method::GET, "/v1/health", Class::Free),
+            (Method::GET, "/metrics", Class::Free),
+            (Method::GET, "/output/stream", Class::Free),
+            (Method::GET, "/resource/log/stream", Class::Free),
+            (Method::OPTIONS, "/input", Class::Free),
+            (Method::POST, "/input", Class::Input),
+            (Method::POST, "/v1/conversation/c/messages", Class::Input),
+            (Method::POST, "/tool/store_inputs", Class::Input),
+            (Method::POST, "/tool/get_context", Class::Other),
+            (Method::GET, "/resource/history/u", Class::Other),
+            (Method::POST, "/auth/login", Class::Other),
+        ] {
+            assert_eq!(class(&method, path), expected, "{path}");
+        }
+    }
+}

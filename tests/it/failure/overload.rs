@@ -1,0 +1,79 @@
+//! More to do than can be done: what does not fit is refused at once, and nobody starves.
+
+use futures_util::future::join;
+use serde_json::json;
+
+use crate::harness::{Client, Cluster, User, assert_error, eventually, proxy::Mode};
+
+async fn metric(client: &Client, start: &str) -> f64 {
+    let text = client.get("/metrics").await.text();
+    let line = text.lines().find(|line| line.starts_with(start));
+    line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+/// Inputs that hang in core until memory answers again.
+async fn fill(core: &Client, count: usize) {
+    let posts = (0..count).map(|number| {
+        let core = core.clone();
+        async move { core.post("/input", json!({"content": format!("held {number}")})).await }
+    });
+    for post in posts {
+        actix_rt::spawn(post);
+    }
+    let inside = f64::from(u32::try_from(count).unwrap());
+    eventually("they are inside", || async {
+        // Asking is a request, too.
+        metric(core, "http_active_requests").await >= inside + 1.0
+    })
+    .await;
+}
+
+#[actix::test]
+async fn what_does_not_fit_is_refused_at_once_while_health_and_questions_are_answered() {
+    let args = ["--inputs-in-flight-max", "4", "--users-places-percent", "100"];
+    let slow = ["--store-patience", "20"];
+    let builder = Cluster::builder().with_memory_proxy().core_args(&args).core_args(&slow);
+    let cluster = builder.start().await;
+    let (ann, bob) = (User::new("ann"), User::new("bob"));
+    let (core, of_bob) = (cluster.core.of(&ann), cluster.core.of(&bob));
+    cluster.memory_proxy.as_ref().unwrap().set(Mode::BlackHole);
+    fill(&core, 4).await;
+    let refused = of_bob.post("/input", json!({"content": "one too many"})).await;
+    assert_error(&refused, 503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(metric(&core, r#"cortex_requests_shed_total{door="inputs"}"#).await >= 1.0);
+    assert_eq!(core.get("/health").await.status, 200);
+    core.get("/config/workspace").await.ok();
+    core.get("/auth/verify").await.ok();
+    cluster.memory_proxy.as_ref().unwrap().set(Mode::Pass);
+    eventually("there is room again", || async {
+        of_bob.post("/input", json!({"content": "fits"})).await.status == 200
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn one_users_flood_leaves_a_place_for_others() {
+    let args = ["--inputs-in-flight-max", "8", "--store-patience", "20"];
+    let cluster = Cluster::builder().with_memory_proxy().core_args(&args).start().await;
+    let (flood, ann) = (User::new("flood"), User::new("ann"));
+    let (of_flood, of_ann) = (cluster.core.of(&flood), cluster.core.of(&ann));
+    cluster.memory_proxy.as_ref().unwrap().set(Mode::BlackHole);
+    fill(&of_flood, 6).await;
+    let refused = of_flood.post("/input", json!({"content": "x"})).await;
+    assert_error(&refused, 503, "overloaded");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("this user"));
+    // Ann's input is let in: it waits for memory like the others.
+    let hers = of_ann.post("/input", json!({"content": "hers"}));
+    let opening = async {
+        eventually("it is inside", || async {
+            metric(&of_ann, "http_active_requests").await >= 8.0
+        })
+        .await;
+        cluster.memory_proxy.as_ref().unwrap().set(Mode::Pass);
+    };
+    let (hers, ()) = join(hers, opening).await;
+    assert_eq!(hers.status, 200, "{}", hers.text());
+    cluster.stop().await;
+}
