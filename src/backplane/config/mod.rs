@@ -13,7 +13,7 @@ use clap::Args;
 
 pub use self::{
     calls::Calls,
-    data::Data,
+    data::{Data, Storage},
     identity::Identity,
     services::{Services, prefixed_services},
 };

@@ -1,9 +1,12 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
+mod copies;
 mod idempotency;
 mod memory_away;
 mod process;
 mod regressions;
+mod replicas;
+mod storage;
 mod streams;
 
 use std::collections::BTreeMap;
