@@ -218,6 +218,15 @@ pub fn checkpoint(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")
 }
 
+/// As [`checkpoint`], and empties the log if nobody uses it at this moment.
+///
+/// # Errors
+/// The database's own.
+pub fn empty_log(connection: &mut SqliteConnection) -> QueryResult<()> {
+    be_patient(connection, Duration::ZERO)?;
+    connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
 /// How long this connection waits for another process's lock from now on.
 ///
 /// # Errors

@@ -182,7 +182,7 @@ impl Shelf {
     /// What a process does last: writes the log back, as far as others let it.
     pub(super) fn leave(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        if let Err(error) = database::checkpoint(connection) {
+        if let Err(error) = database::empty_log(connection) {
             log::warn!("last checkpoint failed cause={error}");
         }
     }

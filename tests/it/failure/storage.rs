@@ -193,25 +193,27 @@ async fn written(folder: &Path) -> Stage {
     });
     futures_util::future::join_all(puts).await;
     assert_eq!(process.terminate().await, Some(0));
+    let log = std::fs::metadata(folder.join("memory.db-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0, "the log is written back and emptied");
     let length = std::fs::metadata(stage.store()).unwrap().len();
     assert!(length > 300_000, "{length}");
     stage
 }
 
-/// Overwrites a page in the middle of the items.
-fn damage_a_page(store: &Path) {
+/// Overwrites the pages in the middle, whatever they hold.
+fn damage_pages(store: &Path) {
     let file = std::fs::File::options().write(true).open(store).unwrap();
-    let middle = file.metadata().unwrap().len() / 8192 * 4096;
-    for page in 0..8 {
-        file.write_all_at(&[0xa5; 4096], middle + page * 4096).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    for page in pages / 4..pages * 3 / 4 {
+        file.write_all_at(&[0xa5; 4096], page * 4096).unwrap();
     }
 }
 
 #[actix::test]
-async fn a_damaged_page_ends_the_start_and_says_how_to_go_on() {
+async fn damaged_pages_end_the_start_which_says_how_to_go_on() {
     let data = tempfile::tempdir().unwrap();
     let stage = written(data.path()).await;
-    damage_a_page(&stage.store());
+    damage_pages(&stage.store());
     stage.refuses_to_start(&["memory.db", "damaged", "cortex check", "cortex restore"]).await;
 }
 
@@ -219,7 +221,7 @@ async fn a_damaged_page_ends_the_start_and_says_how_to_go_on() {
 async fn damage_found_while_running_is_told_by_health_and_ends_writing() {
     let data = tempfile::tempdir().unwrap();
     let stage = written(data.path()).await;
-    damage_a_page(&stage.store());
+    damage_pages(&stage.store());
     let (process, client) = stage.start(&["--store-check-max", "0"]).await;
     let path = format!("/resource/history/{}?limit=1000", stage.user.id);
     let answer = client.get(&path).await;
