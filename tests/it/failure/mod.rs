@@ -8,6 +8,7 @@ mod regressions;
 mod replicas;
 mod storage;
 mod streams;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
