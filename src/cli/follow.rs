@@ -121,9 +121,12 @@ fn passes(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Unreachable { .. } => true,
         Trouble::Answered(failure) => failure.is_ours(),
-        Trouble::Plain(_) | Trouble::TooLarge(_) | Trouble::Output(_) | Trouble::ReaderGone => {
-            false
-        }
+        Trouble::Plain(_)
+        | Trouble::TooLarge(_)
+        | Trouble::Output(_)
+        | Trouble::Found(_)
+        | Trouble::Unopened(_)
+        | Trouble::ReaderGone => false,
     }
 }
 

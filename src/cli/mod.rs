@@ -11,6 +11,7 @@ mod place;
 mod render;
 mod session;
 mod status;
+mod store;
 mod table;
 mod tail;
 mod token;
@@ -42,6 +43,12 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Copy the stores to a folder, also while they are used.
+    Backup(store::backup::BackupArgs),
+    /// Put a backup in the place of stores that nobody uses.
+    Restore(store::restore::RestoreArgs),
+    /// Look whether the stores are whole: exit code 0 if so, 1 if not, 2 if one cannot be opened.
+    Check(store::check::CheckArgs),
     /// Ask an endpoint for its health, for containers: exit code 0 when it answers 2xx.
     Health(health::HealthArgs),
 }
@@ -60,6 +67,9 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Backup(args) => store::backup::run(args).await,
+        Command::Restore(args) => store::restore::run(args).await,
+        Command::Check(args) => store::check::run(args).await,
         Command::Health(args) => health::run(args).await,
     };
     match ended {

@@ -98,6 +98,8 @@ fn subject(args: &TokenArgs, given: &str) -> Outcome<User> {
         | Trouble::Unreachable { .. }
         | Trouble::TooLarge(_)
         | Trouble::Output(_)
+        | Trouble::Found(_)
+        | Trouble::Unopened(_)
         | Trouble::ReaderGone) => other,
     })
 }

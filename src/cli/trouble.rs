@@ -30,12 +30,33 @@ pub enum Trouble {
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(io::Error),
+    /// A store was looked at and has problems.
+    #[error("{0}")]
+    Found(String),
+    /// A store that cannot be opened, or is not there.
+    #[error("{0}")]
+    Unopened(String),
     /// Whoever read standard output has gone: no error, but the end.
     #[error("nobody reads standard output any more")]
     ReaderGone,
 }
 
 impl Trouble {
+    /// The exit code: 2 for a store that cannot be opened, 1 for the rest.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Trouble::Unopened(_) => 2,
+            Trouble::Plain(_)
+            | Trouble::Answered(_)
+            | Trouble::Unreachable { .. }
+            | Trouble::TooLarge(_)
+            | Trouble::Output(_)
+            | Trouble::Found(_)
+            | Trouble::ReaderGone => 1,
+        }
+    }
+
     /// One sentence.
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Trouble::Plain(text.into())
@@ -49,6 +70,8 @@ impl Trouble {
             | Trouble::Answered(_)
             | Trouble::TooLarge(_)
             | Trouble::Output(_)
+            | Trouble::Found(_)
+            | Trouble::Unopened(_)
             | Trouble::ReaderGone => self.to_string(),
         }
     }

@@ -21,8 +21,6 @@ use crate::{
 const EXIT_USAGE: u8 = 64;
 /// Exit code for a setting that is wrong (sysexits.h: `EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
-/// Exit code of a command that failed.
-const EXIT_FAILED: u8 = 1;
 
 /// The memory-and-context backplane for AI clients.
 #[derive(Parser)]
@@ -105,7 +103,7 @@ fn run(command: Command) -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     cli::complain(&error.to_string());
-                    ExitCode::from(EXIT_FAILED)
+                    ExitCode::from(error.code())
                 }
             };
         }

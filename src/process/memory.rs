@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     backplane::{
-        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Streams},
+        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Storage, Streams},
         database,
         fanout::BusActor,
     },
@@ -43,6 +43,9 @@ pub struct Settings {
     /// Data.
     #[command(flatten)]
     pub data: DataSettings,
+    /// The store.
+    #[command(flatten)]
+    pub storage: Storage,
     /// Identity.
     #[command(flatten)]
     pub identity: Identity,
@@ -69,8 +72,9 @@ pub async fn run(
     // What may fail comes before any actor starts.
     settings.identity.secret().map_err(Exit::Setting)?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
-    let _held = database::hold(&path)?;
-    drop(database::connect(&path)?);
+    // Together with other memory processes of this host, but not with a restore.
+    let _held = database::hold_shared(&path)?;
+    memory::prepare(&path, &settings.storage)?;
     // Memory asks nobody: it needs no other service.
     let ground =
         Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
@@ -82,8 +86,8 @@ pub async fn run(
         streams.streams_max,
     );
     let live = Live { bus, drain: ground.drain.clone() };
-    let memory =
-        Memory::open(&path, &settings.data, streams, live, &ground.house, &ground.metrics)?;
+    let stores = (&settings.data, &settings.storage);
+    let memory = Memory::open(&path, stores, streams, live, &ground.house, &ground.metrics)?;
     let reporter = Reporter {
         service: "memory",
         title: "Memory Service",

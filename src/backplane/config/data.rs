@@ -25,6 +25,31 @@ pub struct Data {
     pub db_pool_timeout: Duration,
 }
 
+/// How a store is shared with other processes of this host, and how it is looked over.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store")]
+pub struct Storage {
+    /// Time between looks at what other processes stored, for live streams (seconds).
+    #[arg(long, env = "STORE_POLL_INTERVAL", default_value = "0.05", value_parser = interval)]
+    pub store_poll_interval: Duration,
+    /// Time a write waits for another process that writes the store; then it is refused as
+    /// overloaded (seconds).
+    #[arg(long, env = "STORE_LOCK_TIMEOUT", default_value = "5", value_parser = duration)]
+    pub store_lock_timeout: Duration,
+    /// Largest store that is looked over whole before it is used; 0 looks over none (bytes).
+    #[arg(long, env = "STORE_CHECK_MAX", default_value_t = 67_108_864)]
+    pub store_check_max: u64,
+}
+
+/// A duration between two ticks: not none.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_millis(1) {
+        return Err("must be at least 1ms".to_owned());
+    }
+    Ok(interval)
+}
+
 impl Data {
     /// The path of the SQLite file: from `DATABASE_URL`, or `file` in the data directory.
     ///
@@ -65,6 +90,14 @@ mod tests {
             database_url: url.map(str::to_owned),
             db_pool_size: 1,
             db_pool_timeout: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_interval_is_not_nothing() {
+        assert_eq!(interval("50ms"), Ok(Duration::from_millis(50)));
+        for bad in ["0", "0.0001", "soon"] {
+            assert!(interval(bad).is_err(), "{bad}");
         }
     }
 

@@ -14,7 +14,7 @@ use clap::Args;
 
 pub use self::{
     calls::Calls,
-    data::Data,
+    data::{Data, Storage},
     identity::Identity,
     outbox::Outbox,
     services::{Services, prefixed_services},

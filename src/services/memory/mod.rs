@@ -1,12 +1,16 @@
 //! Memory: keeps every input, durably, and serves it back as tools, resources and live streams.
 
+mod announcer;
+pub mod audit;
 mod bulk;
 mod condition;
 pub mod intake;
 mod live;
 mod schema;
+mod shelf;
 pub mod store;
 mod table;
+mod thread;
 pub mod writer;
 
 pub use table::host;
@@ -15,13 +19,14 @@ use std::{path::Path, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::{
     backplane::{
         clock,
-        config::{Data, Streams},
+        config::{Data, Storage, Streams},
         context,
-        database::{self, Database, Store},
+        database::{self, Database, Store, Turns, storage_failure},
         drain::Drain,
         fanout::Bus,
         metrics::Metrics,
@@ -31,8 +36,10 @@ use crate::{
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
+        storage_fault::Fault,
     },
 };
+use announcer::Announcer;
 use store::{Filter, Page, Updated};
 use writer::{Write, Writer, Written};
 
@@ -57,6 +64,40 @@ pub struct Memory {
     keep_alive: Duration,
 }
 
+/// Makes the store at `path` ready for use, or says why it cannot be: looks it over, brings its
+/// schema up, and sees that it takes a write. Several processes may do so at once.
+///
+/// # Errors
+/// `database_error` naming the file, with what to do.
+pub fn prepare(path: &Path, storage: &Storage) -> Result<(), Failure> {
+    let mut turns = Turns::beside(path)?;
+    let mut turn = || turns.take(Instant::now() + storage.store_lock_timeout);
+    // One process at a time makes the file and its log, and one brings the schema up.
+    let making = turn();
+    let mut connection = database::connect(path)?;
+    drop(making);
+    database::look_over(&mut connection, path, storage.store_check_max)?;
+    let migrating = turn();
+    database::migrate(&mut connection, MIGRATIONS, Store::Memory)?;
+    drop(migrating);
+    // A log that was left behind may be on the disk in part only, if the disk failed before.
+    database::checkpoint(&mut connection).map_err(|error| storage_failure(&error))?;
+    match connection.immediate_transaction(store::touch) {
+        Ok(()) => Ok(()),
+        // It can still be read, and takes writes again by itself.
+        Err(error) if may_start(&error) => {
+            log::error!("the store takes no writes yet cause={error}");
+            Ok(())
+        }
+        Err(error) => Err(storage_failure(&error)),
+    }
+}
+
+/// Whether memory may start though its first write failed.
+fn may_start(error: &diesel::result::Error) -> bool {
+    matches!(Fault::of(&error.to_string()), Fault::Full | Fault::Locked)
+}
+
 /// What memory's live streams stand on.
 pub struct Live {
     /// Where committed items are announced.
@@ -66,22 +107,30 @@ pub struct Live {
 }
 
 impl Memory {
-    /// Opens the store at `path`, brings its schema up, and starts the writer.
+    /// Opens the store at `path`, which is prepared, and starts the writer.
     ///
     /// # Errors
     /// `database_error` naming what cannot be opened.
     pub fn open(
         path: &Path,
-        data: &Data,
+        (data, storage): (&Data, &Storage),
         streams: &Streams,
         live: Live,
         house: &House,
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
-        let mut connection = database::connect(path)?;
-        database::migrate(&mut connection, MIGRATIONS, Store::Memory)?;
-        let writer = Writer::start(path.to_owned(), connection, live.bus.clone(), house, metrics);
+        let connection = database::connect(path)?;
         let reads = Database::open(path, data.db_pool_size, data.db_pool_timeout, true, metrics)?;
+        let bus = live.bus.clone();
+        let writer = Writer::start(
+            path.to_owned(),
+            connection,
+            storage,
+            reads.damage().clone(),
+            |head| Announcer::new(bus, head),
+            house,
+            metrics,
+        )?;
         Ok(Memory {
             writer,
             reads,

@@ -187,12 +187,35 @@ pub fn find(
 /// # Errors
 /// `database_error`.
 pub fn head(connection: &mut SqliteConnection) -> Result<i64, Failure> {
+    log_head(connection).map_err(|error| storage_failure(&error))
+}
+
+/// As [`head`].
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub fn log_head(connection: &mut SqliteConnection) -> QueryResult<i64> {
     // Not max(seq): the newest item may have been deleted, and its number is not used again.
     diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
         "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0)",
     ))
     .get_result(connection)
-    .map_err(|error| storage_failure(&error))
+}
+
+/// Gives out numbers after `head` only, and after its own.
+///
+/// # Errors
+/// The database's own.
+pub fn go_on_after(connection: &mut SqliteConnection, head: i64) -> QueryResult<()> {
+    connection.immediate_transaction(|connection| {
+        let own = log_head(connection)?;
+        diesel::sql_query("DELETE FROM sqlite_sequence WHERE name = 'memory_items'")
+            .execute(connection)?;
+        diesel::sql_query("INSERT INTO sqlite_sequence (name, seq) VALUES ('memory_items', ?)")
+            .bind::<diesel::sql_types::BigInt, _>(head.max(own))
+            .execute(connection)
+            .map(|_| ())
+    })
 }
 
 /// Stores an item, unless its owner has one of that id.

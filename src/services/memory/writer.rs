@@ -4,49 +4,44 @@
 //! commit is on its way to the disk, the next group gathers. 64 callers share one fsync.
 
 use std::{
-    os::unix::fs::MetadataExt as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use diesel::{SqliteConnection, connection::SimpleConnection as _};
+use diesel::SqliteConnection;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
     backplane::{
-        database::{self, storage_failure},
-        fanout::{Broadcast, Bus},
-        keeper::{RESTART_WINDOW, RESTARTS_MAX, panic_text},
+        config::Storage,
+        database::{Damage, Turns},
         metrics::Metrics,
-        vitals::{House, Vitals},
+        vitals::House,
     },
     contract::item::Item,
-    domain::{
-        budget::RestartBudget,
-        failure::{Failure, Kind},
-    },
+    domain::failure::{Failure, Kind},
     services::memory::{
+        announcer::Announcer,
         condition::Condition,
         intake::{Changes, NewItem},
-        live,
+        shelf::Shelf,
         store::{self, Inserted, Updated},
+        thread::Thread,
     },
 };
 
 /// Writes that wait for the writer; more are refused.
 pub const WRITES_WAITING_MAX: usize = 8192;
-/// Writes one commit carries at most.
-pub const WRITES_PER_COMMIT_MAX: usize = 1024;
 
 /// Time a probe of the store may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
-/// Writes of a failed group that fail alone in a row until the rest is not tried any more.
-const SINGLES_FAILING_MAX: usize = 2;
 
 /// What may be written.
 #[derive(Clone, Debug)]
@@ -98,12 +93,24 @@ pub enum Written {
     Removed(usize),
 }
 
-enum Job {
-    Write { write: Write, deadline: Instant, reply: oneshot::Sender<Result<Written, Failure>> },
+/// What the writer's thread is given.
+pub(super) enum Job {
+    /// To be written by then, and answered.
+    Write {
+        /// What.
+        write: Write,
+        /// When it was asked for.
+        asked: Instant,
+        /// When nobody needs it any more.
+        deadline: Instant,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Written, Failure>>,
+    },
+    /// To look for what other processes stored.
+    Look,
+    /// To end.
     Close(oneshot::Sender<()>),
 }
-
-type Waiting = (Write, oneshot::Sender<Result<Written, Failure>>);
 
 /// The way to the writer. Cheap to clone.
 #[derive(Clone)]
@@ -113,23 +120,33 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer's thread with a connection to `path`; committed items go to `bus`.
+    /// Starts the writer's thread with a connection to `path`; committed items go to `bus`, those of
+    /// other processes too, for which it looks every [`Storage::store_poll_interval`].
+    ///
+    /// # Errors
+    /// `database_error` when the end of the log cannot be read or the queue of writers not be joined.
     pub fn start(
         path: PathBuf,
-        connection: SqliteConnection,
-        bus: Bus,
+        mut connection: SqliteConnection,
+        storage: &Storage,
+        damage: Damage,
+        announcer: impl FnOnce(i64) -> Announcer,
         house: &House,
         metrics: &Metrics,
-    ) -> Writer {
+    ) -> Result<Writer, Failure> {
         let (queue, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let condition = Condition::default();
+        let head = store::head(&mut connection)?;
+        let turns = Turns::beside(&path)?;
         let vitals = house.enter("writer (thread)", None);
+        let shelf = Shelf::new(path, connection, turns, storage.store_lock_timeout, head);
+        let looking = Arc::new(AtomicBool::new(false));
         let thread = Thread {
-            inode: std::fs::metadata(&path).map(|file| file.ino()).ok(),
-            path,
-            connection: Some(connection),
+            shelf,
+            damage,
             jobs,
-            bus,
+            looking: Arc::clone(&looking),
+            announcer: announcer(head),
             metrics: metrics.clone(),
             condition: condition.clone(),
             house: house.clone(),
@@ -140,7 +157,8 @@ impl Writer {
         if let Err(error) = spawned {
             house.give_up(&vitals, &format!("thread not started: {error}"));
         }
-        Writer { queue, condition }
+        actix_rt::spawn(keep_looking(queue.downgrade(), looking, storage.store_poll_interval));
+        Ok(Writer { queue, condition })
     }
 
     /// What is wrong with it, if anything. If the last commit failed, another is tried first.
@@ -159,7 +177,8 @@ impl Writer {
     /// `overloaded` when too many writes wait, `timeout`, `database_error`.
     pub async fn write(&self, write: Write, deadline: Instant) -> Result<Written, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Job::Write { write, deadline, reply }).map_err(|refused| {
+        let asked = Instant::now();
+        self.queue.try_send(Job::Write { write, asked, deadline, reply }).map_err(|refused| {
             let text = match refused {
                 mpsc::error::TrySendError::Full(_) => "too many writes wait",
                 mpsc::error::TrySendError::Closed(_) => "the writer has ended",
@@ -193,217 +212,22 @@ impl Writer {
     }
 }
 
-struct Thread {
-    path: PathBuf,
-    /// The file's identity when it was opened.
-    inode: Option<u64>,
-    connection: Option<SqliteConnection>,
-    jobs: mpsc::Receiver<Job>,
-    bus: Bus,
-    metrics: Metrics,
-    condition: Condition,
-    house: House,
-    vitals: Arc<Vitals>,
-}
-
-impl Thread {
-    fn run(mut self) {
-        let mut budget = RestartBudget::new(RESTARTS_MAX, RESTART_WINDOW);
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
-            let cause = format!("panicked: {}", panic_text(panic.as_ref()));
-            self.connection = None;
-            if budget.take(Instant::now()).is_none() {
-                self.house.give_up(&self.vitals, &cause);
-                return;
-            }
-            self.vitals.fell(cause);
-            self.vitals.restarted();
+/// Has the writer look for what other processes stored, every so often; one look waits at most.
+/// Ends with the writer.
+async fn keep_looking(queue: mpsc::WeakSender<Job>, looking: Arc<AtomicBool>, every: Duration) {
+    let mut looks = tokio::time::interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(queue) = queue.upgrade() else { return };
+        if looking.swap(true, Ordering::AcqRel) {
+            continue;
         }
-    }
-
-    /// Works until told to close, or until nobody is left to write.
-    fn work(&mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            let (batch, close) = self.gather(first);
-            self.commit(batch);
-            if let Some(done) = close {
-                self.checkpoint();
-                if done.send(()).is_err() {
-                    log::debug!("nobody waited for the writer's end");
-                }
-                return;
-            }
+        match queue.try_send(Job::Look) {
+            Ok(()) => {}
+            // Those who fill the queue have it look anyway: each commit does.
+            Err(mpsc::error::TrySendError::Full(_)) => looking.store(false, Ordering::Release),
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
-        self.checkpoint();
-    }
-
-    /// What has gathered, without what is too late.
-    fn gather(&mut self, first: Job) -> (Vec<Waiting>, Option<oneshot::Sender<()>>) {
-        let now = Instant::now();
-        let mut batch = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Close(done) => return (batch, Some(done)),
-                Job::Write { write, deadline, reply } if deadline > now => {
-                    if !reply.is_closed() {
-                        batch.push((write, reply));
-                    }
-                }
-                Job::Write { reply, .. } => answer(
-                    reply,
-                    Err(Failure::new(Kind::Timeout, "the deadline passed before the write began")),
-                ),
-            }
-            let more = batch.len() < WRITES_PER_COMMIT_MAX;
-            next = if more { self.jobs.try_recv().ok() } else { None };
-        }
-        (batch, None)
-    }
-
-    /// Commits a batch as one transaction; if that fails, each write alone, so that one bad write
-    /// does not take the others with it.
-    fn commit(&mut self, batch: Vec<Waiting>) {
-        if batch.is_empty() {
-            return;
-        }
-        match self.transact(&batch) {
-            Ok(results) => {
-                self.announce(&batch, &results);
-                for ((_, reply), result) in batch.into_iter().zip(results) {
-                    answer(reply, Ok(result));
-                }
-            }
-            Err(failure) if batch.len() == 1 => {
-                for (_, reply) in batch {
-                    answer(reply, Err(failure.clone()));
-                }
-            }
-            Err(_) => self.commit_each(batch),
-        }
-    }
-
-    /// Each write alone, for as long as the store works at all.
-    fn commit_each(&mut self, batch: Vec<Waiting>) {
-        let mut failed_in_a_row = 0;
-        for (write, reply) in batch {
-            if failed_in_a_row >= SINGLES_FAILING_MAX {
-                answer(reply, Err(Failure::new(Kind::Storage, "the store failed")));
-            } else if !reply.is_closed() {
-                self.commit(vec![(write, reply)]);
-                let failed = self.condition.trouble().is_some();
-                failed_in_a_row = if failed { failed_in_a_row + 1 } else { 0 };
-            }
-        }
-    }
-
-    fn transact(&mut self, batch: &[Waiting]) -> Result<Vec<Written>, Failure> {
-        let begun = Instant::now();
-        self.condition.begins();
-        self.same_file().inspect_err(|failure| {
-            self.condition.committed(Some(failure.to_string()));
-        })?;
-        let connection = reopened(&mut self.connection, &self.path)
-            .inspect_err(|failure| self.condition.committed(Some(failure.to_string())))?;
-        let result = connection.immediate_transaction(|connection| {
-            batch.iter().map(|(write, _)| apply(connection, write)).collect::<Result<Vec<_>, _>>()
-        });
-        self.metrics.db_operation("commit", "memory_items", begun.elapsed());
-        let waiting = self.jobs.len();
-        self.metrics.queue_depth("writer", waiting);
-        if result.is_ok() {
-            self.metrics.committed(batch.len());
-        }
-        self.condition.committed(result.as_ref().err().map(ToString::to_string));
-        result.map_err(|error| {
-            // After a failed commit the connection's state is not to be trusted.
-            self.connection = None;
-            storage_failure(&error).retry_after(Duration::from_secs(1))
-        })
-    }
-
-    /// Whether the file written to is still the one at the path: a deleted file takes writes that
-    /// nobody will ever read.
-    fn same_file(&self) -> Result<(), Failure> {
-        let there = std::fs::metadata(&self.path).map(|file| file.ino()).ok();
-        if there.is_some() && there == self.inode {
-            return Ok(());
-        }
-        log::error!("the store's file is gone or was replaced path={}", self.path.display());
-        Err(Failure::new(Kind::Storage, "the store's file is gone or was replaced"))
-    }
-
-    fn announce(&self, batch: &[Waiting], results: &[Written]) {
-        let mut events: Vec<Broadcast> = Vec::with_capacity(batch.len());
-        for ((write, _), written) in batch.iter().zip(results) {
-            match (write, written) {
-                (Write::Store(new), Written::Stored { seq }) => {
-                    events.extend(live::broadcast(&new.item, *seq));
-                }
-                (Write::StoreAll(new), Written::StoredAll(inserted)) => {
-                    events.extend(new.iter().zip(inserted).filter_map(|(new, inserted)| {
-                        match inserted {
-                            Inserted::Now(seq) => live::broadcast(&new.item, *seq),
-                            Inserted::Before { .. } => None,
-                        }
-                    }));
-                }
-                _ => {}
-            }
-        }
-        if !events.is_empty() {
-            self.bus.publish(events);
-        }
-    }
-
-    fn checkpoint(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        if let Err(error) = connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)") {
-            log::warn!("last checkpoint failed cause={error}");
-        }
-    }
-}
-
-fn reopened<'a>(
-    connection: &'a mut Option<SqliteConnection>,
-    path: &Path,
-) -> Result<&'a mut SqliteConnection, Failure> {
-    if connection.is_none() {
-        *connection = Some(database::connect(path).map_err(|failure| {
-            log::error!("the store cannot be opened cause={failure}");
-            Failure::new(Kind::Storage, "the store cannot be opened")
-                .retry_after(Duration::from_secs(1))
-        })?);
-    }
-    connection.as_mut().ok_or_else(|| Failure::new(Kind::Storage, "the store is not open"))
-}
-
-fn apply(connection: &mut SqliteConnection, write: &Write) -> diesel::QueryResult<Written> {
-    Ok(match write {
-        Write::Store(new) => match store::insert(connection, new)? {
-            Inserted::Now(seq) => Written::Stored { seq },
-            Inserted::Before { item, same_body } => Written::Known { item, same_body },
-        },
-        Write::StoreAll(new) => Written::StoredAll(
-            new.iter()
-                .map(|new| store::insert(connection, new))
-                .collect::<diesel::QueryResult<_>>()?,
-        ),
-        Write::Update { user_id, id, changes } => {
-            Written::Changed(store::update(connection, user_id, id, changes)?)
-        }
-        Write::Probe => {
-            store::touch(connection)?;
-            Written::Removed(0)
-        }
-        Write::Remove { user_id, id } => {
-            Written::Removed(store::remove(connection, user_id, id.as_deref())?)
-        }
-    })
-}
-
-fn answer(reply: oneshot::Sender<Result<Written, Failure>>, result: Result<Written, Failure>) {
-    if reply.send(result).is_err() {
-        log::debug!("a writer's answer found nobody waiting");
     }
 }

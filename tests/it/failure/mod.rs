@@ -1,5 +1,6 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
+mod copies;
 mod endpoints;
 mod idempotency;
 mod memory_away;
@@ -7,9 +8,12 @@ mod outbox;
 mod overload;
 mod process;
 mod regressions;
+mod replicas;
 mod replies;
 mod scripted;
+mod storage;
 mod streams;
+mod upgrade;
 
 use std::collections::BTreeMap;
 

@@ -172,15 +172,15 @@ async fn two_services_cannot_be_given_one_file_and_files_are_the_owners_alone() 
 }
 
 #[actix::test]
-async fn a_store_has_one_process_and_a_killed_one_lets_go() {
+async fn cores_store_has_one_process_and_a_killed_one_lets_go() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = RealProcess::start_role("memory", data.path(), &[]);
+    let mut first = RealProcess::start_role("core", data.path(), &[]);
     first.url().await;
-    let mut second = RealProcess::start_role("memory", data.path(), &[]);
+    let mut second = RealProcess::start_role("core", data.path(), &[]);
     assert_eq!(second.wait().await.code(), Some(70));
     assert!(second.stderr().contains("in use by another process"), "{}", second.stderr());
     first.kill().await;
-    let mut third = RealProcess::start_role("memory", data.path(), &[]);
+    let mut third = RealProcess::start_role("core", data.path(), &[]);
     third.url().await;
     assert_eq!(third.terminate().await, Some(0));
 }

@@ -1,6 +1,24 @@
 //! SQLite: connections with the right pragmas, migrations at start, and a pool behind a gate.
 
+mod copy;
+mod damage;
+mod examine;
+mod hold;
+mod turn;
+
+pub use self::{
+    copy::{copy_into, partial_of, put_in_place},
+    damage::Damage,
+    examine::{
+        Depth, count, foreign_keys, integrity, log_of, look_over, open_read_only, owner, versions,
+    },
+    hold::{Held, hold, hold_shared},
+    turn::{Turn, Turns},
+};
+
 use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -8,43 +26,28 @@ use std::{
 
 use diesel::{
     connection::SimpleConnection,
+    migration::MigrationSource,
     prelude::*,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
     result::{DatabaseErrorKind, Error as DieselError},
+    sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 use tokio::time::Instant;
 
 use crate::{
     backplane::{gate::Gate, metrics::Metrics},
-    domain::failure::{Failure, Kind},
+    domain::{
+        failure::{Failure, Kind},
+        storage_fault::Fault,
+    },
 };
 
 /// How long a statement waits for another process's lock.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A store that is this process's alone, for as long as this is kept; also a killed process lets go.
-#[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "the lock lives as long as the file")] std::fs::File);
-
-/// Takes a store for this process.
-///
-/// # Errors
-/// `database_error` when another process has it, or the lock file beside it cannot be made.
-pub fn hold(path: &Path) -> Result<Held, Failure> {
-    let lock = path.with_added_extension("lock");
-    let named =
-        |error: std::io::Error| Failure::new(Kind::Storage, format!("{}: {error}", lock.display()));
-    make_folder(path)?;
-    let mut options = std::fs::OpenOptions::new();
-    let file =
-        options.write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(named)?;
-    file.try_lock().map_err(|_held| {
-        let text = format!("{} is in use by another process", path.display());
-        Failure::new(Kind::Storage, text)
-    })?;
-    Ok(Held(file))
-}
+/// What a write-ahead log that grew under a long reader is cut back to, in bytes. It is otherwise
+/// written back every 1000 pages (4 MiB) and used anew.
+const LOG_BYTES_KEPT: u32 = 67_108_864;
 
 /// The folder of a store, for its owner alone.
 fn make_folder(path: &Path) -> Result<(), Failure> {
@@ -59,30 +62,50 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
 }
 
 /// Opens a connection: write-ahead log, `synchronous=FULL` (an answered write survives power
-/// loss), foreign keys on.
+/// loss), foreign keys on. A file that is not there is made.
 ///
 /// # Errors
-/// `database_error` naming the file.
+/// `database_error` naming the file, with what to do.
 pub fn connect(path: &Path) -> Result<SqliteConnection, Failure> {
     make_folder(path)?;
-    // Made before SQLite does, so that nobody else can read it; its companions take its mode.
-    let made =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map_err(|error| Failure::new(Kind::Storage, format!("{}: {error}", path.display())))?;
-    let named = |error: &dyn std::fmt::Display| {
-        Failure::new(Kind::Storage, format!("{}: {error}", path.display()))
-    };
-    let mut connection =
-        SqliteConnection::establish(&path.to_string_lossy()).map_err(|error| named(&error))?;
-    set_pragmas(&mut connection, false).map_err(|error| named(&error))?;
-    Ok(connection)
+    make_file(path)?;
+    SqliteConnection::establish(&path.to_string_lossy())
+        .map_err(|error| of_file(path, &error))
+        .and_then(|mut connection| {
+            set_pragmas(&mut connection, false).map_err(|error| of_file(path, &error))?;
+            Ok(connection)
+        })
+}
+
+/// Makes the file before SQLite does, so that nobody else can read it; its companions take its
+/// mode. A file that is there is not opened: closing it again would drop the locks that other
+/// connections of this process have on it (POSIX locks end with any close).
+fn make_file(path: &Path) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_made) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => hold::refuse_emptied(path),
+        Err(error) => Err(of_file(path, &error)),
+    }
+}
+
+/// What went wrong with a file: what it means, and the cause itself.
+fn of_file(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let text = error.to_string();
+    let fault = Fault::of(&text);
+    let path = path.display();
+    if fault == Fault::Other {
+        return Failure::new(Kind::Storage, format!("{path}: {text}"));
+    }
+    Failure::new(Kind::Storage, format!("{path}: {} ({text})", fault.sentence()))
 }
 
 fn set_pragmas(connection: &mut SqliteConnection, read_only: bool) -> QueryResult<()> {
     let busy = BUSY_TIMEOUT.as_millis();
     connection.batch_execute(&format!(
         "PRAGMA busy_timeout = {busy}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA foreign_keys = ON; PRAGMA query_only = {};",
+         PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {LOG_BYTES_KEPT}; \
+         PRAGMA query_only = {};",
         if read_only { "ON" } else { "OFF" },
     ))
 }
@@ -102,6 +125,15 @@ impl Store {
         match self {
             Store::Core => 0x4374_7843,
             Store::Memory => 0x4374_784d,
+        }
+    }
+
+    /// The name of the role it belongs to.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Store::Core => "core",
+            Store::Memory => "memory",
         }
     }
 }
@@ -132,13 +164,14 @@ struct ApplicationId {
 /// Brings a database up to the newest schema.
 ///
 /// # Errors
-/// `database_error` naming the migration that failed.
+/// `database_error` naming the migration that failed, or when the schema is newer than this program.
 pub fn migrate(
     connection: &mut SqliteConnection,
     migrations: EmbeddedMigrations,
     store: Store,
 ) -> Result<(), Failure> {
     claim(connection, store)?;
+    refuse_newer(connection, &migrations)?;
     connection
         .run_pending_migrations(migrations)
         .map(|done| {
@@ -146,7 +179,60 @@ pub fn migrate(
                 log::info!("migration applied version={version}");
             }
         })
-        .map_err(|error| Failure::new(Kind::Storage, format!("migration failed: {error}")))
+        .map_err(|error| Failure::new(Kind::Storage, format!("migration failed: {error}")))?;
+    hold::mark_made(connection)
+}
+
+/// Refuses a database that has a version of the schema which this program does not know.
+///
+/// # Errors
+/// `database_error` naming that version.
+pub fn refuse_newer(
+    connection: &mut SqliteConnection,
+    migrations: &EmbeddedMigrations,
+) -> Result<(), Failure> {
+    let listed = MigrationSource::<Sqlite>::migrations(migrations).map_err(|error| {
+        Failure::new(Kind::Internal, format!("migrations cannot be listed: {error}"))
+    })?;
+    let known: BTreeSet<String> =
+        listed.iter().map(|migration| migration.name().version().to_string()).collect();
+    let applied = versions(connection)?;
+    match applied.into_iter().find(|version| !known.contains(version)) {
+        None => Ok(()),
+        Some(version) => Err(Failure::new(
+            Kind::Storage,
+            format!(
+                "the database was written by a newer cortex (schema {version}, this one knows up \
+                 to {}): use that version, or restore a backup of this one",
+                known.last().map_or("none", String::as_str),
+            ),
+        )),
+    }
+}
+
+/// Writes the log back into the file as far as nobody reads it, and makes that durable.
+///
+/// # Errors
+/// The database's own: among them that the disk does not take it.
+pub fn checkpoint(connection: &mut SqliteConnection) -> QueryResult<()> {
+    connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+/// As [`checkpoint`], and empties the log if nobody uses it at this moment.
+///
+/// # Errors
+/// The database's own.
+pub fn empty_log(connection: &mut SqliteConnection) -> QueryResult<()> {
+    be_patient(connection, Duration::ZERO)?;
+    connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+/// How long this connection waits for another process's lock from now on.
+///
+/// # Errors
+/// The database's own.
+pub fn be_patient(connection: &mut SqliteConnection, patience: Duration) -> QueryResult<()> {
+    connection.batch_execute(&format!("PRAGMA busy_timeout = {}", patience.as_millis()))
 }
 
 impl From<DieselError> for Failure {
@@ -164,8 +250,17 @@ pub fn storage_failure(error: &DieselError) -> Failure {
     if let DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) = error {
         return Failure::new(Kind::Conflict, "it refers to something that does not exist");
     }
-    log::error!("statement failed cause={error}");
-    Failure::new(Kind::Storage, "the store failed")
+    let fault = Fault::of(&error.to_string());
+    log::error!("statement failed cause={error} meaning={}", fault.sentence());
+    failure_of(fault)
+}
+
+/// A fault as what callers are told: to come back where it may pass.
+#[must_use]
+pub fn failure_of(fault: Fault) -> Failure {
+    let kind = if fault == Fault::Locked { Kind::Overloaded } else { Kind::Storage };
+    let failure = Failure::new(kind, fault.sentence());
+    if fault.may_pass() { failure.retry_after(Duration::from_secs(1)) } else { failure }
 }
 
 #[derive(Debug)]
@@ -187,6 +282,7 @@ pub struct Database {
     metrics: Metrics,
     patience: Duration,
     path: PathBuf,
+    damage: Damage,
 }
 
 impl Database {
@@ -214,7 +310,14 @@ impl Database {
             metrics: metrics.clone(),
             patience,
             path: path.to_owned(),
+            damage: Damage::default(),
         })
+    }
+
+    /// Whether the store is known to be damaged; clones share it.
+    #[must_use]
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// Runs `work` with a connection on a blocking thread.
@@ -228,6 +331,7 @@ impl Database {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (pool, metrics, patience) = (self.pool.clone(), self.metrics.clone(), self.patience);
+        let damage = self.damage.clone();
         self.gate
             .run(move |waited| {
                 let begun = Instant::now();
@@ -239,6 +343,9 @@ impl Database {
                 metrics.db_acquired(waited + begun.elapsed());
                 let result = work(&mut connection);
                 drop(connection);
+                if let Err(failure) = &result {
+                    damage.learn(failure);
+                }
                 metrics.db_released();
                 metrics.db_operation(operation, table, begun.elapsed());
                 result
@@ -246,11 +353,13 @@ impl Database {
             .await?
     }
 
-    /// Whether a statement succeeds, and the size of the file.
+    /// Whether a statement succeeds, and the size of the file. A store that was found damaged once
+    /// stays so until the process ends.
     ///
     /// # Errors
     /// As [`Database::run`].
     pub async fn check(&self) -> Result<u64, Failure> {
+        self.damage.refuse()?;
         self.run("check", "sqlite", |connection| {
             connection
                 .batch_execute("SELECT count(*) FROM sqlite_schema")
