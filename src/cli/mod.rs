@@ -1,5 +1,6 @@
 //! Floor 5, towards people: the commands beside the roles, and what is printed.
 
+pub mod bench;
 mod call;
 mod fetch;
 mod follow;
@@ -42,6 +43,9 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Put a load on a backplane and show how it bears it.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Ask an endpoint for its health, for containers: exit code 0 when it answers 2xx.
     Health(health::HealthArgs),
 }
@@ -60,6 +64,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Health(args) => health::run(args).await,
     };
     match ended {
