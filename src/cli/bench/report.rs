@@ -48,7 +48,11 @@ pub(super) fn print(about: &About, run: &Run, readers: Option<&Readers>, as_json
         return Ok(());
     }
     let most = run.tally.rows().first().map(|row| row.label());
-    let most = most.map_or("nothing came back".to_owned(), |label| format!("mostly {label}"));
+    let most = most.map(|label| format!("mostly {label}"));
+    let most = most.unwrap_or_else(|| match run.unsent {
+        0 => "nothing was sent".to_owned(),
+        _ => "nothing of what was due in the window was sent by its end".to_owned(),
+    });
     Err(Trouble::plain(format!("no request to {} succeeded: {most}", about.url)))
 }
 
