@@ -93,12 +93,27 @@ pub(super) struct Run {
     pub(super) scheduled: Option<u64>,
     /// Of those, how many were never sent.
     pub(super) unsent: u64,
-    /// Answers within the window, to whatever was asked.
+    /// Answers that came within the window, whenever they were due.
     pub(super) answered: u64,
+    /// Those of them that were successes: the goodput.
+    pub(super) succeeded: u64,
     /// What the servers used within the window.
     pub(super) used: Vec<Used>,
     /// Whether it was ended before its time.
     pub(super) interrupted: bool,
+}
+
+/// Answers so far, of all threads.
+#[derive(Default)]
+struct Meter {
+    answered: AtomicU64,
+    succeeded: AtomicU64,
+}
+
+impl Meter {
+    fn read(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.succeeded.load(Ordering::Relaxed))
+    }
 }
 
 /// One thread's part.
@@ -112,7 +127,7 @@ struct Crew {
     /// Requests begun so far.
     begun: Cell<u64>,
     stopped: Cell<bool>,
-    answered: Arc<AtomicU64>,
+    meter: Arc<Meter>,
     tally: RefCell<Tally>,
     /// For each connection, when what it has under way was due.
     under_way: RefCell<Vec<Option<Instant>>>,
@@ -130,18 +145,18 @@ pub(super) async fn drive(
 ) -> Outcome<Run> {
     let plan = Arc::new(plan);
     let schedule = Schedule::new(plan.start, plan.warm_up, plan.duration, plan.rate);
-    let answered = Arc::new(AtomicU64::new(0));
+    let meter = Arc::new(Meter::default());
     let (stop, stopped) = watch::channel(false);
     let gates: Vec<_> = (0..plan.threads).map(|_| Arc::new(Semaphore::new(0))).collect();
     let mut results = Vec::new();
     for (number, gate) in gates.iter().enumerate() {
         let gate = plan.rate.map(|_| Arc::clone(gate));
-        let (plan, answered) = (Arc::clone(&plan), Arc::clone(&answered));
+        let (plan, meter) = (Arc::clone(&plan), Arc::clone(&meter));
         let (done, result) = oneshot::channel();
         let stopped = stopped.clone();
         let spawned = Arbiter::new().spawn_fn(move || {
             actix_rt::spawn(async move {
-                let worked = work(plan, number, gate, schedule, answered, stopped).await;
+                let worked = work(plan, number, gate, schedule, meter, stopped).await;
                 if done.send(worked).is_err() {
                     log::debug!("nobody waits for the tally any more");
                 }
@@ -154,7 +169,7 @@ pub(super) async fn drive(
         results.push(result);
     }
     let pacer = schedule.pace(gates, stopped.clone());
-    let mut run = watch_over(schedule, &answered, servers, show, &mut interrupted).await?;
+    let mut run = watch_over(schedule, &meter, servers, show, &mut interrupted).await?;
     stop.send_replace(true);
     if pacer.is_some_and(|pacer| pacer.join().is_err()) {
         return Err(Trouble::plain("the thread of the schedule fell"));
@@ -173,7 +188,7 @@ pub(super) async fn drive(
 /// Waits for the window's beginning and end, and reads the servers at both.
 async fn watch_over(
     schedule: Schedule,
-    answered: &AtomicU64,
+    meter: &Meter,
     servers: &[Server],
     show: &Show,
     interrupted: &mut Interrupt<'_>,
@@ -185,26 +200,26 @@ async fn watch_over(
     if early {
         return Err(Trouble::plain("interrupted before the measuring began"));
     }
-    let (before, answered_before) = (Reading::of(servers), answered.load(Ordering::Relaxed));
+    let (before, (answered_before, succeeded_before)) = (Reading::of(servers), meter.read());
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let interrupted = loop {
         tokio::select! {
             _ = looks.tick() => {
-                let count = answered.load(Ordering::Relaxed) - answered_before;
-                show.progress(schedule.begin.elapsed(), count);
+                show.progress(schedule.begin.elapsed(), meter.read().0 - answered_before);
             }
             () = tokio::time::sleep_until(schedule.end) => break false,
             () = interrupted.as_mut() => break true,
         }
     };
     let end = Instant::now();
-    let answered = answered.load(Ordering::Relaxed) - answered_before;
+    let (answered, succeeded) = meter.read();
+    let (answered, succeeded) = (answered - answered_before, succeeded - succeeded_before);
     let used = Reading::of(servers).since(before);
     show.clear();
     let window = end.min(schedule.end) - schedule.begin;
     let scheduled = schedule.due_by(end.min(schedule.end));
     let tally = Tally::default();
-    Ok(Run { tally, window, scheduled, unsent: 0, answered, used, interrupted })
+    Ok(Run { tally, window, scheduled, unsent: 0, answered, succeeded, used, interrupted })
 }
 
 /// One thread: its connections, until the end, and a little longer for the last answers.
@@ -213,7 +228,7 @@ async fn work(
     number: usize,
     gate: Option<Arc<Semaphore>>,
     schedule: Schedule,
-    answered: Arc<AtomicU64>,
+    meter: Arc<Meter>,
     mut stopped: watch::Receiver<bool>,
 ) -> (Tally, u64) {
     let own = (number..plan.connections).step_by(plan.threads).count();
@@ -225,7 +240,7 @@ async fn work(
         taken: Cell::new(0),
         begun: Cell::new(0),
         stopped: Cell::new(false),
-        answered,
+        meter,
         tally: RefCell::default(),
         under_way: RefCell::new(vec![None; own]),
     });
@@ -245,10 +260,9 @@ async fn work(
             abort.abort();
         }
     }
+    // However early they were due: they were under way all through the window.
     for due in crew.under_way.take().into_iter().flatten() {
-        if due >= schedule.begin {
-            crew.tally.borrow_mut().lost(Lost::Unfinished, due.elapsed());
-        }
+        crew.tally.borrow_mut().lost(Lost::Unfinished, due.elapsed());
     }
     (crew.tally.take(), crew.begun.get())
 }
@@ -270,11 +284,14 @@ impl Crew {
             let asking = exchange(&mut wire, &self.plan, (request, due), &mut text);
             let result = tokio::time::timeout(self.plan.timeout, asking).await;
             self.under_way(place, None);
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.meter.answered.fetch_add(1, Ordering::Relaxed);
             let pause = match result {
                 Ok(Ok(reply)) => {
                     if reply.closes {
                         wire = None;
+                    }
+                    if reply.status < 400 {
+                        self.meter.succeeded.fetch_add(1, Ordering::Relaxed);
                     }
                     self.count(number, &reply, due, sent);
                     self.pause_after(&reply)

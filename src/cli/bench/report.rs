@@ -98,7 +98,8 @@ fn to_text(about: &About, run: &Run, readers: Option<&Readers>) -> String {
     }
     text.push_str(&table.take());
     if let Some(scheduled) = run.scheduled {
-        text.push('\n');
+        let goodput = per_second(run.succeeded, run.window);
+        text.push_str(&format!("\n{goodput:.0} successes per second came within the window. "));
         text.push_str(&match kept(scheduled, run.unsent) {
             true => "The rate was kept.\n".to_owned(),
             false => format!(
@@ -191,6 +192,7 @@ fn to_json(about: &About, run: &Run, readers: Option<&Readers>) -> Value {
         "seconds": run.window.as_secs_f64(),
         "interrupted": run.interrupted,
         "answers": answers,
+        "goodput_per_second": per_second(run.succeeded, run.window),
         "successes": all(Class::Success),
         "refusals": all(Class::Refusal),
         "lost": all(Class::Lost),
@@ -318,6 +320,7 @@ mod tests {
             scheduled: Some(1000),
             unsent: 799,
             answered: 200,
+            succeeded: 200,
             used: vec![used],
             interrupted: false,
         }
@@ -341,7 +344,8 @@ mod tests {
         assert_eq!(taken[2..4], ["200", "100"], "{text}");
         assert!(line("503 overloaded").contains("1.00 ms"), "{text}");
         assert!(line("core").contains("50.0 µs") && line("core").contains("2.0 MiB"), "{text}");
-        assert!(line("The rate").contains("NOT kept: 799 of 1000"), "{text}");
+        assert!(text.contains("\n100 successes per second"), "{text}");
+        assert!(text.contains("The rate was NOT kept: 799 of 1000"), "{text}");
     }
 
     #[test]
@@ -350,6 +354,7 @@ mod tests {
         assert_eq!(value["successes"]["count"], 200);
         assert_eq!(value["successes"]["per_second"], 100.0);
         assert_eq!(value["refusals"]["count"], 1);
+        assert_eq!(value["goodput_per_second"], 100.0);
         assert_eq!(value["answers"][1]["word"], "overloaded");
         assert_eq!(value["schedule"]["kept"], false);
         assert_eq!(value["servers"][0]["cpu_us_per_answer"], 50.0);
