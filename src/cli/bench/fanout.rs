@@ -17,8 +17,10 @@ use tokio::{
 use super::{
     drive::{Request, STAMP_DIGITS},
     load::Load,
+    schedule::Schedule,
     stage::{Host, Somebody},
     tally::Times,
+    vitals::Used,
     wire::Wire,
 };
 use crate::cli::trouble::{Outcome, Trouble};
@@ -42,20 +44,25 @@ pub(super) struct Readers {
     pub(super) open: u32,
     /// Further ones that never read.
     pub(super) stuck: u32,
-    /// Deliveries of inputs that were sent within the window.
+    /// Deliveries of inputs that were due within the window.
     pub(super) delivered: u64,
+    /// Deliveries that came within the window: what the rate is made of.
+    pub(super) in_window: u64,
     /// How many there should be.
     pub(super) expected: u64,
     /// Streams that the server ended.
     pub(super) ended: u32,
-    /// From the sending of an input to its delivery.
+    /// From when an input was due to its delivery.
     pub(super) times: Times,
+    /// What the servers used while the readers were opened.
+    pub(super) held: Vec<Used>,
 }
 
 /// What one thread's readers saw.
 #[derive(Default)]
 struct Seen {
     delivered: u64,
+    in_window: u64,
     ended: u32,
     times: Option<Times>,
 }
@@ -63,8 +70,8 @@ struct Seen {
 /// Readers that are open.
 pub(super) struct Audience {
     stop: watch::Sender<bool>,
-    /// When the load started, and the time of its warm-up; `None` while there is no load.
-    load: watch::Sender<Option<(Instant, Duration)>>,
+    /// The times of the load; `None` while there is none.
+    load: watch::Sender<Option<Schedule>>,
     results: mpsc::Receiver<Seen>,
     counts: Arc<std::sync::atomic::AtomicU64>,
     threads: usize,
@@ -75,7 +82,7 @@ pub(super) struct Audience {
 #[derive(Clone)]
 struct Hall {
     address: SocketAddr,
-    load: watch::Receiver<Option<(Instant, Duration)>>,
+    load: watch::Receiver<Option<Schedule>>,
     stop: watch::Receiver<bool>,
     counts: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -148,8 +155,8 @@ impl Audience {
     }
 
     /// A load starts; deliveries of what is sent after its warm-up count.
-    pub(super) fn begin(&self, start: Instant, warm_up: Duration) {
-        self.load.send_replace(Some((start, warm_up)));
+    pub(super) fn begin(&self, schedule: Schedule) {
+        self.load.send_replace(Some(schedule));
     }
 
     /// Waits for the last deliveries, and gives what the readers saw.
@@ -165,12 +172,21 @@ impl Audience {
         }
         self.stop.send_replace(true);
         let open = self.open;
-        let mut all =
-            Readers { open, stuck, delivered: 0, expected, ended: 0, times: Times::new() };
+        let mut all = Readers {
+            open,
+            stuck,
+            delivered: 0,
+            in_window: 0,
+            expected,
+            ended: 0,
+            times: Times::new(),
+            held: Vec::new(),
+        };
         for _ in 0..self.threads {
             let seen = self.results.recv().await;
             let seen = seen.ok_or_else(|| Trouble::plain("a thread of the readers fell"))?;
             all.delivered += seen.delivered;
+            all.in_window += seen.in_window;
             all.ended += seen.ended;
             if let Some(times) = &seen.times {
                 all.times.merge(times);
@@ -228,27 +244,32 @@ impl Hall {
         let (ends, mark) = (Finder::new("\n\n"), Finder::new(MARK));
         while let Ok(Some(piece)) = wire.piece().await {
             let load = *self.load.borrow();
+            let now = Instant::now();
+            let within = load.is_some_and(|load| (load.begin..load.end).contains(&now));
             if part.is_empty() {
                 part = piece;
             } else {
                 part.extend_from_slice(&piece);
             }
             let mut at = 0;
-            let mut found = 0;
+            let (mut found, mut came) = (0, 0);
             while let Some(end) = ends.find(part.get(at..).unwrap_or_default()) {
                 let event = part.get(at..at + end).unwrap_or_default();
                 at += end + 2;
                 let sent = mark.find(event).and_then(|from| stamp(event.get(from + MARK.len()..)?));
-                if let Some((sent, (start, warm_up))) = sent.zip(load)
-                    && sent >= warm_up
-                {
+                let Some((sent, load)) = sent.zip(load) else { continue };
+                came += u64::from(within);
+                let due = load.start + sent;
+                // A stamp has whole microseconds.
+                if due + Duration::from_micros(1) > load.begin {
                     found += 1;
                     let mut seen = seen.borrow_mut();
                     let times = seen.times.get_or_insert_with(Times::new);
-                    times.add(start.elapsed().saturating_sub(sent));
+                    times.add(now.saturating_duration_since(due));
                 }
             }
             seen.borrow_mut().delivered += found;
+            seen.borrow_mut().in_window += came;
             self.counts.fetch_add(found, std::sync::atomic::Ordering::Relaxed);
             if at >= part.len() || part.len() - at > PART_BYTES_MAX {
                 part = BytesMut::new();
@@ -284,7 +305,9 @@ async fn enter(address: SocketAddr, opening: &[u8]) -> Result<Wire, String> {
 pub(super) async fn stuck(address: SocketAddr, opening: &Bytes, count: u32) -> Outcome<Vec<Wire>> {
     let mut wires = Vec::new();
     for _ in 0..count {
-        wires.push(enter(address, opening).await.map_err(Trouble::Plain)?);
+        let wire = enter(address, opening).await.map_err(Trouble::Plain)?;
+        wire.take_little();
+        wires.push(wire);
     }
     Ok(wires)
 }

@@ -23,9 +23,10 @@ use super::{
     trouble::{Outcome, Trouble},
 };
 use drive::{Plan, drive};
-use fanout::Audience;
+use fanout::{Audience, Readers};
 use load::{Connections, Load, make_room};
 use report::About;
+use schedule::Schedule;
 use show::Show;
 use stage::{Stage, Target};
 use subject::Subject;
@@ -193,17 +194,17 @@ async fn fan_out(args: &FanOutArgs, mut interrupted: Interrupt<'_>) -> Outcome {
             () = tokio::time::sleep(load.duration) => {}
             () = interrupted.as_mut() => {}
         }
-        let seen = audience.leave(0, 0).await?;
+        let seen = Readers { held, ..audience.leave(0, 0).await? };
         show.clear();
         stage.clear(false).await;
-        return report::print_idle(&about, &seen, &held, load.json);
+        return report::print_idle(&about, &seen, load.json);
     }
     let first = openings.first().cloned().unwrap_or_default();
     let deaf = fanout::stuck(address, &first, *stuck).await?;
     let start = Instant::now();
-    audience.begin(start, load.warm_up);
+    audience.begin(Schedule::new(start, load.warm_up, load.duration, load.rate));
     let plan = plan(subject, *writers, load, start);
-    let mut run = drive(plan, &stage.servers, &show, interrupted).await?;
+    let run = drive(plan, &stage.servers, &show, interrupted).await?;
     let share = |number: usize| {
         let whole = usize::try_from(*readers).unwrap_or(usize::MAX);
         let share = (number..whole).step_by(openings.len().max(1)).count();
@@ -211,12 +212,8 @@ async fn fan_out(args: &FanOutArgs, mut interrupted: Interrupt<'_>) -> Outcome {
     };
     let counts = run.tally.by_request.iter().enumerate();
     let expected = counts.map(|(number, count)| count.saturating_mul(share(number))).sum();
-    let seen = audience.leave(expected, *stuck).await?;
+    let seen = Readers { held, ..audience.leave(expected, *stuck).await? };
     drop(deaf);
-    // What the readers hold was read when they opened: later it is mixed with what is on its way.
-    for (used, held) in run.used.iter_mut().zip(held) {
-        used.resident_before = held.resident_before;
-    }
     stage.clear(true).await;
     report::print(&about, &run, Some(&seen), load.json)
 }

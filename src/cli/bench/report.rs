@@ -57,15 +57,16 @@ pub(super) fn print(about: &About, run: &Run, readers: Option<&Readers>, as_json
 }
 
 /// Prints readers that were only opened.
-pub(super) fn print_idle(about: &About, readers: &Readers, used: &[Used], json: bool) -> Outcome {
+pub(super) fn print_idle(about: &About, readers: &Readers, json: bool) -> Outcome {
     if json {
-        let readers = readers_json(readers, Duration::ZERO, used);
+        let used = &readers.held;
+        let readers = readers_json(readers, Duration::ZERO);
         let value = json!({"subject": about.subject, "url": about.url, "readers": readers,
                            "servers": servers_json(used, 0, Duration::ZERO)});
         return out::line(&indented(&value));
     }
     let mut text = format!("{} at {}\n\n", about.what, about.url);
-    readers_text(&mut text, readers, Duration::ZERO, used);
+    readers_text(&mut text, readers, Duration::ZERO);
     out::print(&text)
 }
 
@@ -115,7 +116,7 @@ fn to_text(about: &About, run: &Run, readers: Option<&Readers>) -> String {
     }
     if let Some(readers) = readers {
         text.push('\n');
-        readers_text(&mut text, readers, run.window, &run.used);
+        readers_text(&mut text, readers, run.window);
     }
     text
 }
@@ -143,8 +144,8 @@ fn servers_text(run: &Run) -> String {
     table.take()
 }
 
-fn readers_text(text: &mut String, readers: &Readers, window: Duration, used: &[Used]) {
-    let Readers { open, stuck, delivered, expected, ended, times, .. } = readers;
+fn readers_text(text: &mut String, readers: &Readers, window: Duration) {
+    let Readers { open, stuck, delivered, in_window, expected, ended, times, held } = readers;
     let mut say = |line: String| {
         // Writing to a text cannot fail.
         if writeln!(text, "{line}").is_err() {
@@ -154,13 +155,15 @@ fn readers_text(text: &mut String, readers: &Readers, window: Duration, used: &[
     say(format!("readers     {open} open, {stuck} that never read, {ended} ended by the server"));
     if *expected > 0 {
         let missing = expected.saturating_sub(*delivered);
-        let rate = per_second(*delivered, window);
-        say(format!("deliveries  {delivered}, {rate:.0} per second, {missing} missing"));
+        let rate = per_second(*in_window, window);
+        say(format!(
+            "deliveries  {delivered}, {missing} missing; {rate:.0} per second came within the window"
+        ));
         let [p50, p90, p99, p99_9] = QUANTILES.map(|(_, share)| shown(times.quantile(share)));
         let max = shown(times.max());
         say(format!("latency     p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}, max {max}"));
     }
-    for used in used {
+    for used in held {
         let Some(each) = bytes_each(used, *open) else { continue };
         say(format!("memory      {} holds {each} bytes for each reader", used.server.name));
     }
@@ -199,7 +202,7 @@ fn to_json(about: &About, run: &Run, readers: Option<&Readers>) -> Value {
         "successes_from_sending": from_sending,
         "schedule": schedule,
         "servers": servers_json(&run.used, run.answered, run.window),
-        "readers": readers.map(|readers| readers_json(readers, run.window, &run.used)),
+        "readers": readers.map(|readers| readers_json(readers, run.window)),
     })
 }
 
@@ -230,9 +233,9 @@ fn servers_json(used: &[Used], answered: u64, window: Duration) -> Vec<Value> {
     used.iter().map(one).collect()
 }
 
-fn readers_json(readers: &Readers, window: Duration, used: &[Used]) -> Value {
-    let Readers { open, stuck, delivered, expected, ended, times, .. } = readers;
-    let held: Map<String, Value> = used
+fn readers_json(readers: &Readers, window: Duration) -> Value {
+    let Readers { open, stuck, delivered, in_window, expected, ended, times, held } = readers;
+    let held: Map<String, Value> = held
         .iter()
         .map(|used| (used.server.name.clone(), bytes_each(used, *open).into()))
         .collect();
@@ -243,7 +246,8 @@ fn readers_json(readers: &Readers, window: Duration, used: &[Used]) -> Value {
         "delivered": delivered,
         "expected": expected,
         "missing": expected.saturating_sub(*delivered),
-        "deliveries": times_json(times, window),
+        "per_second": per_second(*in_window, window),
+        "latency_ms": times_json(times, window).remove("latency_ms"),
         "bytes_per_reader": held,
     })
 }

@@ -21,7 +21,8 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// The times of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
-    start: Instant,
+    /// When it starts, warming up.
+    pub(super) start: Instant,
     /// When the measuring begins.
     pub(super) begin: Instant,
     /// When it ends.

@@ -7,12 +7,15 @@ use std::{io, net::SocketAddr};
 
 use actix_rt::net::TcpStream;
 use bytes::{Buf as _, Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Most headers an answer may have.
 const HEADERS_MAX: usize = 64;
 /// Largest answer taken, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Receive buffer of a connection that is not read, in bytes.
+const LITTLE_BYTES: usize = 4096;
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -98,6 +101,14 @@ impl Wire {
             return Ok(None);
         }
         Ok(Some(self.buffer.split()))
+    }
+
+    /// Has the kernel keep little for this connection from now on, so that one that is not read
+    /// fills up soon.
+    pub(super) fn take_little(&self) {
+        if let Err(error) = SockRef::from(&self.stream).set_recv_buffer_size(LITTLE_BYTES) {
+            log::error!("the receive buffer keeps its size cause={error}");
+        }
     }
 
     async fn head(&mut self) -> io::Result<Head> {
