@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    drive::{Request, STAMP_DIGITS},
+    asking::{Request, STAMP_DIGITS},
     load::Load,
     schedule::Schedule,
     stage::{Host, Somebody},

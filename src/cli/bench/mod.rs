@@ -1,5 +1,6 @@
 //! `cortex bench`: puts a load on a backplane and says how it bore it.
 
+mod asking;
 mod drive;
 mod fanout;
 mod load;

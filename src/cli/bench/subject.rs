@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    drive::Request,
+    asking::Request,
     load::Load,
     stage::{Host, Somebody, Stage, judge},
     wire::Wire,
