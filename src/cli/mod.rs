@@ -1,5 +1,6 @@
 //! Floor 5, towards people: the commands beside the roles, and what is printed.
 
+pub mod bench;
 mod call;
 mod fetch;
 mod follow;
@@ -49,6 +50,9 @@ pub enum Command {
     Restore(store::restore::RestoreArgs),
     /// Look whether the stores are whole: exit code 0 if so, 1 if not, 2 if one cannot be opened.
     Check(store::check::CheckArgs),
+    /// Put a load on a backplane and show how it bears it.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Ask an endpoint for its health, for containers: exit code 0 when it answers 2xx.
     Health(health::HealthArgs),
 }
@@ -70,6 +74,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Health(args) => health::run(args).await,
     };
     match ended {

@@ -39,11 +39,12 @@ struct Report {
 }
 
 /// Columns of core's that hold JSON, with the type each must have.
-const CORES_JSON: [(&str, &str, &str); 4] = [
+const CORES_JSON: [(&str, &str, &str); 5] = [
     ("users", "metadata", "object"),
     ("workspaces", "metadata", "object"),
     ("conversations", "metadata", "object"),
     ("conversations", "participant_ids", "array"),
+    ("outbox", "input", "object"),
 ];
 
 /// Checks each store, also while processes use it. Exit code 0 when all is well, 1 when problems

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod bench;
 mod browsers;
 mod cognition;
 mod cognition_resources;
