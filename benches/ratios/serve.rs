@@ -71,7 +71,10 @@ pub(crate) async fn run(what: &str, to: Option<&str>) {
         }
         "bare" => {
             let app = move || {
-                let client = http_client(&settings.calls);
+                let client = http_client(
+                    &settings.calls,
+                    usize::from(settings.calls.max_connections_per_service),
+                );
                 let hop = web::Data::new((client, format!("{to}/tool/store_input")));
                 App::new().app_data(hop).route("/tool/{name}", web::post().to(bare))
             };
