@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,6 +30,19 @@ const EVERYONE_QUEUE_FACTOR: usize = 16;
 /// How often subscriptions whose reader has gone are cleared away without an event.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What an event looks like; asked only if somebody listens, once for each vocabulary.
+pub trait Faces: fmt::Debug + Send + Sync {
+    /// The event as bytes in the vocabulary `face`, if there is such a one.
+    fn render(&self, face: usize) -> Option<Bytes>;
+}
+
+/// Bytes that are rendered already, one for each vocabulary.
+impl Faces for Vec<Bytes> {
+    fn render(&self, face: usize) -> Option<Bytes> {
+        self.get(face).cloned()
+    }
+}
+
 /// One event, ready to send.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
@@ -41,7 +55,7 @@ pub struct Broadcast {
     /// Its kind, for counting.
     pub kind: &'static str,
     /// The event as bytes, one rendering per vocabulary.
-    pub faces: Vec<Bytes>,
+    pub faces: Arc<dyn Faces>,
 }
 
 /// What a subscriber's queue holds.
@@ -166,9 +180,10 @@ impl BusActor {
 
     fn hand_out(&mut self, event: &Broadcast, at: Instant) {
         let metrics = &self.metrics;
-        let mut reached = hand_to(&mut self.everyone, event, metrics);
+        let mut rendered = Vec::new();
+        let mut reached = hand_to(&mut self.everyone, event, &mut rendered, metrics);
         if let Some(subscribers) = self.by_user.get_mut(event.user.as_ref()) {
-            reached += hand_to(subscribers, event, metrics);
+            reached += hand_to(subscribers, event, &mut rendered, metrics);
             if subscribers.is_empty() {
                 self.by_user.remove(event.user.as_ref());
             }
@@ -197,17 +212,23 @@ impl BusActor {
 }
 
 /// Queues an event with those it concerns; drops those who have gone or do not keep up.
-fn hand_to(subscribers: &mut Vec<Subscriber>, event: &Broadcast, metrics: &Metrics) -> usize {
+fn hand_to(
+    subscribers: &mut Vec<Subscriber>,
+    event: &Broadcast,
+    rendered: &mut Vec<(usize, Option<Bytes>)>,
+    metrics: &Metrics,
+) -> usize {
     let mut reached = 0;
     subscribers.retain(|subscriber| {
         let concerned = subscriber
             .conversation
             .as_deref()
             .is_none_or(|wanted| event.conversation.as_deref() == Some(wanted));
-        let Some(bytes) = event.faces.get(subscriber.face).filter(|_| concerned) else {
+        if !concerned {
             return true;
-        };
-        match subscriber.queue.try_send(Delivery { seq: event.seq, bytes: bytes.clone() }) {
+        }
+        let Some(bytes) = face(event, subscriber.face, rendered) else { return true };
+        match subscriber.queue.try_send(Delivery { seq: event.seq, bytes }) {
             Ok(()) => {
                 reached += 1;
                 true
@@ -221,6 +242,20 @@ fn hand_to(subscribers: &mut Vec<Subscriber>, event: &Broadcast, metrics: &Metri
         }
     });
     reached
+}
+
+/// An event in one vocabulary, rendered when it is first needed.
+fn face(
+    event: &Broadcast,
+    face: usize,
+    rendered: &mut Vec<(usize, Option<Bytes>)>,
+) -> Option<Bytes> {
+    if let Some((_, bytes)) = rendered.iter().find(|(known, _)| *known == face) {
+        return bytes.clone();
+    }
+    let bytes = event.faces.render(face);
+    rendered.push((face, bytes.clone()));
+    bytes
 }
 
 impl Actor for BusActor {
@@ -289,7 +324,7 @@ mod tests {
             conversation: Some(conversation.into()),
             seq,
             kind: "input",
-            faces: vec![Bytes::from(format!("{seq}"))],
+            faces: Arc::new(vec![Bytes::from(format!("{seq}"))]),
         }
     }
 

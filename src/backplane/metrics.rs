@@ -12,12 +12,19 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{backplane::vitals::House, domain::breaker::State};
+use crate::{
+    backplane::{hot::Hot, vitals::House},
+    domain::breaker::State,
+};
 
 /// Distinct values one open-ended label may take; further ones are counted as `other`.
 pub const LABEL_VALUES_MAX: usize = 64;
 const BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Numbers that keep kinds of counters apart; statuses of HTTP are below.
+const CALL: u32 = 10_000;
+const STATEMENT: u32 = 10_001;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -38,6 +45,7 @@ pub struct Metrics {
 struct Shared {
     service: &'static str,
     registry: Registry,
+    hot: Hot,
     known: Mutex<BTreeSet<String>>,
     http_requests: Counters,
     http_seconds: Seconds,
@@ -79,6 +87,7 @@ impl Metrics {
         let shared = Shared {
             service,
             known: Mutex::default(),
+            hot: Hot::default(),
             http_requests: family(&mut r, "http_requests", "Requests answered"),
             http_seconds: timed(
                 &mut r,
@@ -149,11 +158,15 @@ impl Metrics {
     /// A request was answered. `endpoint` is the route's pattern, never the path.
     pub fn http_done(&self, method: &str, endpoint: &str, status: u16, took: Duration) {
         self.shared.http_active.dec();
-        let route = vec![("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
-        self.shared.http_seconds.get_or_create(&route).observe(took.as_secs_f64());
-        let mut labels = route;
-        labels.push(("status", status.to_string()));
-        self.shared.http_requests.get_or_create(&labels).inc();
+        let (count, seconds) = self.shared.hot.get(&[method, endpoint], u32::from(status), || {
+            let route = vec![("method", method.to_owned()), ("endpoint", endpoint.to_owned())];
+            let seconds = self.shared.http_seconds.get_or_create(&route).clone();
+            let status = [("status", status.to_string())];
+            let labels = route.into_iter().chain(status).collect();
+            (self.shared.http_requests.get_or_create(&labels).clone(), seconds)
+        });
+        count.inc();
+        seconds.observe(took.as_secs_f64());
     }
 
     /// A call to a service begins; [`Metrics::call_done`] ends it.
@@ -164,16 +177,21 @@ impl Metrics {
     /// A call to a service ended; `error` is the failure's code.
     pub fn call_done(&self, service: &str, tool: &str, error: Option<&str>, took: Duration) {
         self.shared.mcp_active.dec();
-        let call = vec![("service", self.bounded(service)), ("tool", self.bounded(tool))];
-        self.shared.mcp_requests.get_or_create(&call).inc();
-        self.shared.mcp_seconds.get_or_create(&call).observe(took.as_secs_f64());
+        let call = || vec![("service", self.bounded(service)), ("tool", self.bounded(tool))];
+        let (count, seconds) = self.shared.hot.get(&[service, tool], CALL, || {
+            let call = call();
+            let seconds = self.shared.mcp_seconds.get_or_create(&call).clone();
+            (self.shared.mcp_requests.get_or_create(&call).clone(), seconds)
+        });
+        count.inc();
+        seconds.observe(took.as_secs_f64());
         if self.shared.service == "cognition" && service == "memory" {
             self.shared.memory_seconds.observe(took.as_secs_f64());
             let status = if error.is_some() { "error" } else { "success" };
             self.shared.memory_calls.get_or_create(&vec![("status", status.to_owned())]).inc();
         }
         if let Some(code) = error {
-            let mut labels = call;
+            let mut labels = call();
             labels.push(("error_type", code.to_owned()));
             self.shared.mcp_errors.get_or_create(&labels).inc();
         }
@@ -216,9 +234,13 @@ impl Metrics {
 
     /// A statement ran.
     pub fn db_operation(&self, operation: &'static str, table: &'static str, took: Duration) {
-        let labels = vec![("operation", operation.to_owned()), ("table", table.to_owned())];
-        self.shared.db_operations.get_or_create(&labels).inc();
-        self.shared.db_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        let (count, seconds) = self.shared.hot.get(&[operation, table], STATEMENT, || {
+            let labels = vec![("operation", operation.to_owned()), ("table", table.to_owned())];
+            let seconds = self.shared.db_seconds.get_or_create(&labels).clone();
+            (self.shared.db_operations.get_or_create(&labels).clone(), seconds)
+        });
+        count.inc();
+        seconds.observe(took.as_secs_f64());
     }
 
     /// A connection was got after `waited`; [`Metrics::db_released`] gives it back.

@@ -12,6 +12,7 @@ pub mod drain;
 pub mod fanout;
 pub mod gate;
 pub mod host;
+mod hot;
 pub mod keeper;
 pub mod logging;
 pub mod metrics;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use actix_web::http::header::HeaderValue;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
@@ -222,7 +223,7 @@ pub struct ServiceToken {
     tokens: Tokens,
     name: String,
     audience: String,
-    current: Mutex<Option<(Arc<str>, i64)>>,
+    current: Mutex<Option<(HeaderValue, i64)>>,
 }
 
 impl ServiceToken {
@@ -237,22 +238,24 @@ impl ServiceToken {
         }
     }
 
-    /// One that is good for at least another minute.
+    /// The `Authorization` header with one that is good for at least another minute.
     ///
     /// # Errors
     /// `internal_error` when signing fails.
-    pub fn get(&self) -> Result<Arc<str>, Failure> {
+    pub fn get(&self) -> Result<HeaderValue, Failure> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now_seconds();
         if let Some((token, until)) = current.as_ref()
             && *until - now > SERVICE_TOKEN_RENEWAL
         {
-            return Ok(Arc::clone(token));
+            return Ok(token.clone());
         }
         let made =
             self.tokens.for_service(&self.name, &[self.audience.as_str()], SERVICE_TOKEN_LIFE)?;
-        let token: Arc<str> = made.into();
-        *current = Some((Arc::clone(&token), expiry(SERVICE_TOKEN_LIFE)));
+        let mut token = HeaderValue::try_from(format!("Bearer {made}"))
+            .map_err(|error| Failure::new(Kind::Internal, format!("token not sent: {error}")))?;
+        token.set_sensitive(true);
+        *current = Some((token.clone(), expiry(SERVICE_TOKEN_LIFE)));
         Ok(token)
     }
 }
@@ -343,8 +346,11 @@ mod tests {
     fn a_service_token_is_kept_until_it_nears_its_end() {
         let source = ServiceToken::new(Tokens::new(SECRET), "core", "memory");
         let first = source.get().unwrap();
-        assert!(Arc::ptr_eq(&first, &source.get().unwrap()));
-        *source.current.lock().unwrap() = Some((first.clone(), clock::now_seconds() + 10));
-        assert!(!Arc::ptr_eq(&first, &source.get().unwrap()));
+        assert_eq!(first, source.get().unwrap());
+        let old = HeaderValue::from_static("old");
+        *source.current.lock().unwrap() = Some((old.clone(), clock::now_seconds() + 120));
+        assert_eq!(source.get().unwrap(), old);
+        *source.current.lock().unwrap() = Some((old.clone(), clock::now_seconds() + 10));
+        assert_ne!(source.get().unwrap(), old);
     }
 }

@@ -20,6 +20,15 @@ pub const NAME_CHARS_MAX: usize = 255;
 /// `content`.
 pub const ATTACHED_BYTES_MAX: usize = 262_144;
 
+/// How long an object is as JSON, in bytes; an empty one is not written for that.
+#[must_use]
+pub fn json_bytes(object: &Map<String, Value>) -> usize {
+    if object.is_empty() {
+        return 2;
+    }
+    serde_json::to_string(object).map_or(usize::MAX, |json| json.len())
+}
+
 /// One stored item, as every reader sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Item {

@@ -11,7 +11,7 @@ use awc::{
     error::{ConnectError, PayloadError, SendRequestError},
     http::{
         Method,
-        header::{self, HeaderMap},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use serde_json::Value;
@@ -33,6 +33,15 @@ use crate::{
 
 /// Most time a hop keeps for itself.
 const HOP_SLACK_MAX: Duration = Duration::from_secs(1);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+const TIMEOUT_NAME: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+const ATTEMPT_NAME: HeaderName = HeaderName::from_static(ATTEMPT_HEADER);
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// How an attempt failed: for the caller, for the breaker, and for the retry.
 #[derive(Debug)]
@@ -96,7 +105,7 @@ pub(crate) async fn send_once(
     endpoint: &Endpoint,
     outgoing: &Outgoing,
     context: &RequestContext,
-    token: &str,
+    token: &HeaderValue,
     terms: Terms<'_>,
     heard: &Cell<bool>,
 ) -> Result<Value, Missed> {
@@ -105,16 +114,16 @@ pub(crate) async fn send_once(
     let url = format!("{}{}", endpoint.url, outgoing.path);
     let request = client
         .request(outgoing.method.clone(), url)
-        .insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
-        .insert_header((header::ACCEPT, "application/json"))
-        .insert_header((REQUEST_ID_HEADER, context.id.as_ref()))
-        .insert_header((TIMEOUT_HEADER, time_left_there(allowed).as_millis().to_string()))
-        .insert_header((ATTEMPT_HEADER, number.to_string()));
+        .insert_header((header::AUTHORIZATION, token.clone()))
+        .insert_header((header::ACCEPT, JSON))
+        .insert_header((ID_NAME, context.id.as_ref()))
+        .insert_header((TIMEOUT_NAME, millis(time_left_there(allowed))))
+        .insert_header((ATTEMPT_NAME, u64::from(number)));
     let exchange = async {
         let sending = match &outgoing.body {
-            Some(body) => request
-                .insert_header((header::CONTENT_TYPE, "application/json"))
-                .send_body(body.clone()),
+            Some(body) => {
+                request.insert_header((header::CONTENT_TYPE, JSON)).send_body(body.clone())
+            }
             None => request.send(),
         };
         let mut response = sending.await.map_err(|error| not_sent(service, &error))?;

@@ -208,7 +208,7 @@ impl Follower {
             .line
             .streams
             .get(url)
-            .insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+            .insert_header((header::AUTHORIZATION, token))
             .insert_header((header::ACCEPT, "text/event-stream"))
             .insert_header((REQUEST_ID_HEADER, uuid::Uuid::now_v7().to_string()))
             .send()

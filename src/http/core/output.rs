@@ -93,7 +93,8 @@ async fn open(
         let served = async {
             out.send(stream::event(None, &first)).await?;
             let seq = match after {
-                Some(seq) => replay(&mut out, &core, &wish, seq).await?,
+                // Boxed: once it is done, an idle stream does not keep its room.
+                Some(seq) => Box::pin(replay(&mut out, &core, &wish, seq)).await?,
                 None => i64::MIN,
             };
             let beat: Option<(_, fn() -> Bytes)> = Some((core.heartbeat, render_heartbeat));

@@ -3,7 +3,7 @@
 //! Whoever stored it and through whichever process: what is in the log is streamed, once. When the
 //! connection breaks the client resumes it from the last item seen.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::{
     backplane::{
         client::{ServicePort, StreamItem, StreamReader},
         discovery::CheckNow,
-        fanout::{Broadcast, Bus},
+        fanout::{Broadcast, Bus, Faces},
         keeper,
         port::Port,
         vitals::House,
@@ -179,7 +179,7 @@ async fn follow(
                         continue;
                     }
                 };
-                bus.publish(vec![broadcast(&item)]);
+                bus.publish(vec![broadcast(item)]);
                 if let Some(seq) = seq {
                     last = seq;
                     remember(seen, seq);
@@ -204,17 +204,26 @@ fn remember(seen: &Port<Seen>, seq: i64) {
     }
 }
 
-/// An item as the output stream's event, rendered once for each vocabulary.
+/// An item as the output stream's event, rendered once for each vocabulary that is listened to.
 #[must_use]
-pub fn broadcast(item: &Item) -> Broadcast {
-    let render =
-        |event: serde_json::Value| Bytes::from(sse::render(Some(item.seq), &event.to_string()));
+pub fn broadcast(item: Item) -> Broadcast {
     Broadcast {
         user: item.user_id.as_str().into(),
         conversation: item.conversation_id.as_deref().map(Into::into),
         seq: item.seq,
         kind: if item.role == ROLE_USER { "input" } else { "output" },
-        faces: vec![render(event::plain(item)), render(event::message(item))],
+        faces: Arc::new(Said(item)),
+    }
+}
+
+#[derive(Debug)]
+struct Said(Item);
+
+impl Faces for Said {
+    fn render(&self, face: usize) -> Option<Bytes> {
+        let Said(item) = self;
+        let event = event::face(item, face);
+        Some(Bytes::from(sse::render(Some(item.seq), &event.to_string())))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         conversation::{Input, Received},
         item::{
             ALREADY_EXISTS, ATTACHED_BYTES_MAX, DEFAULT_CONVERSATION, NAME_CHARS_MAX, ROLE_USER,
-            Stored,
+            Stored, json_bytes,
         },
     },
     domain::{
@@ -86,7 +86,7 @@ fn body(caller: &Caller, received: &Received) -> Map<String, Value> {
 
 /// What memory would refuse is refused here: an acknowledged input must be one that it takes.
 fn check(caller: &Caller, received: &Received) -> Result<(), Failure> {
-    if Value::Object(received.metadata.clone()).to_string().len() > ATTACHED_BYTES_MAX {
+    if json_bytes(&received.metadata) > ATTACHED_BYTES_MAX {
         let message = format!("holds more than {ATTACHED_BYTES_MAX} bytes");
         return Err(Failure::invalid_field("metadata", message, "value_error"));
     }

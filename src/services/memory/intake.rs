@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     backplane::clock,
-    contract::item::{ATTACHED_BYTES_MAX, Item, NAME_CHARS_MAX, ROLE_USER},
+    contract::item::{ATTACHED_BYTES_MAX, Item, NAME_CHARS_MAX, ROLE_USER, json_bytes},
     domain::failure::{Failure, FieldProblem},
 };
 
@@ -24,19 +24,27 @@ pub struct NewItem {
 
 impl From<Item> for NewItem {
     fn from(item: Item) -> Self {
-        let said = serde_json::json!([
-            item.conversation_id,
-            item.role,
-            item.caption,
-            item.content,
-            item.content_type,
-            item.metadata,
-            item.extra
-        ]);
-        let digest = Sha256::digest(said.to_string().as_bytes());
-        let body_hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let body_hash = body_hash(&item);
         NewItem { item, body_hash }
     }
+}
+
+/// The hash of what an item says, in hexadecimal.
+fn body_hash(item: &Item) -> String {
+    let said = (
+        &item.conversation_id,
+        &item.role,
+        &item.caption,
+        &item.content,
+        &item.content_type,
+        &item.metadata,
+        &item.extra,
+    );
+    // Texts and JSON values can always be written.
+    let bytes = serde_json::to_vec(&said).unwrap_or_default();
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let nibble = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    digest.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
 }
 
 /// What an update may change.
@@ -82,7 +90,7 @@ pub fn item(user_id: &str, mut input: Map<String, Value>, now: i64) -> Result<It
         }
     }
     for (field, map) in [("metadata", &metadata), ("input_data", &input)] {
-        if Value::Object(map.clone()).to_string().len() > ATTACHED_BYTES_MAX {
+        if json_bytes(map) > ATTACHED_BYTES_MAX {
             return Err(attached_too_much(field));
         }
     }
@@ -246,6 +254,11 @@ mod tests {
         let reordered = json!({"metadata": {"y": 2, "x": 1}, "content": "a"});
         assert_eq!(hash(said(), NOW), hash(reordered, NOW));
         assert_ne!(hash(said(), NOW), hash(json!({"content": "a"}), NOW));
+        // Stores hold hashes: what is hashed must never change.
+        assert_eq!(
+            hash(said(), NOW),
+            "ddd6695fe9f90570f2cc2e71d6c9e03b2e51c01d72006d45a1b686649dd0986f"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Live streams of the log: from any sequence number, and then on as items are stored, without a
 //! gap and without a repeat.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::{
@@ -109,16 +111,26 @@ fn render(items: &[Item]) -> Result<Bytes, Failure> {
     Ok(chunk.freeze())
 }
 
+/// An item as JSON, under the number it has now.
+fn numbered(item: &Item, seq: i64) -> serde_json::Result<String> {
+    let json = serde_json::to_string(item)?;
+    // The number comes first, and is 0 before it is given out.
+    let unnumbered = format!("{{\"seq\":{},", item.seq);
+    Ok(match json.strip_prefix(&unnumbered) {
+        Some(rest) => format!("{{\"seq\":{seq},{rest}"),
+        None => serde_json::to_string(&Item { seq, ..item.clone() })?,
+    })
+}
+
 /// The item as the event its followers get.
 pub(super) fn broadcast(item: &Item, seq: i64) -> Option<Broadcast> {
-    let item = Item { seq, ..item.clone() };
-    match serde_json::to_string(&item) {
+    match numbered(item, seq) {
         Ok(json) => Some(Broadcast {
             user: item.user_id.as_str().into(),
             conversation: item.conversation_id.as_deref().map(Into::into),
             seq,
             kind: "item",
-            faces: vec![Bytes::from(sse::render(Some(seq), &json))],
+            faces: Arc::new(vec![Bytes::from(sse::render(Some(seq), &json))]),
         }),
         Err(error) => {
             log::error!("item not announced seq={seq} cause={error}");
