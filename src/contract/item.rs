@@ -1,5 +1,7 @@
 //! An item of memory: what was said, by whom, where and when.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -67,6 +69,22 @@ pub struct Item {
     /// Keys of the input that are not ours, kept at the top as they came.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// What must be known of an item to hand it on, read without the rest.
+#[derive(Debug, Deserialize)]
+pub struct Heading<'a> {
+    /// Place in the store's log.
+    pub seq: i64,
+    /// Whose it is.
+    #[serde(borrow)]
+    pub user_id: Cow<'a, str>,
+    /// The conversation it belongs to.
+    #[serde(default)]
+    pub conversation_id: Option<String>,
+    /// `user`, `assistant`, `system` or `tool`.
+    #[serde(borrow, default)]
+    pub role: Cow<'a, str>,
 }
 
 fn role_user() -> String {

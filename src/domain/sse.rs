@@ -2,6 +2,8 @@
 //!
 //! Source: HTML Living Standard, section 9.2 "Server-sent events".
 
+use memchr::memchr2;
+
 /// Most bytes one event may have; a longer one is an error, so that a peer cannot fill the memory.
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -53,21 +55,33 @@ impl Parser {
     /// [`Broken`]; the stream should be closed then.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Vec<Event>, Broken> {
         let mut events = Vec::new();
-        for byte in piece {
-            let was_cr = std::mem::replace(&mut self.after_cr, *byte == b'\r');
-            match *byte {
-                b'\n' if was_cr => {}
-                b'\r' | b'\n' => self.end_line(&mut events)?,
-                other => {
-                    self.size += 1;
-                    if self.size > EVENT_BYTES_MAX {
-                        return Err(Broken::TooLarge);
-                    }
-                    self.line.push(other);
-                }
+        let mut rest = piece;
+        while let Some((first, behind)) = rest.split_first() {
+            if std::mem::take(&mut self.after_cr) && *first == b'\n' {
+                rest = behind;
+                continue;
             }
+            let Some((line, behind)) =
+                memchr2(b'\r', b'\n', rest).and_then(|end| rest.split_at_checked(end))
+            else {
+                self.lengthen(rest)?;
+                break;
+            };
+            self.lengthen(line)?;
+            self.end_line(&mut events)?;
+            self.after_cr = behind.first() == Some(&b'\r');
+            rest = behind.get(1..).unwrap_or_default();
         }
         Ok(events)
+    }
+
+    fn lengthen(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.size += bytes.len();
+        if self.size > EVENT_BYTES_MAX {
+            return Err(Broken::TooLarge);
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn end_line(&mut self, events: &mut Vec<Event>) -> Result<(), Broken> {

@@ -1,6 +1,6 @@
 //! What happens to every request: an id, a deadline, a log scope, a count.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -9,7 +9,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
-        header::{HeaderMap, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
     web::Data,
@@ -28,7 +28,11 @@ use crate::{
         failure::{Failure, Kind},
         principal::Principal,
     },
-    http::{admission::Admissions, auth, problem::Problem},
+    http::{
+        admission::Admissions,
+        auth,
+        problem::{self, Problem},
+    },
 };
 
 /// What the middleware needs to know.
@@ -42,8 +46,8 @@ pub struct Reception {
     pub admissions: Admissions,
 }
 
-/// Lets a request in, or refuses it at once: before its body is read, and inside what gives
-/// browsers their headers.
+/// Lets a browser's request in, or refuses it at once: inside what gives browsers their headers.
+/// Others are let in or refused before anything else is done for them.
 ///
 /// # Errors
 /// `overloaded` when there is no place for it; else what the handlers answer.
@@ -51,16 +55,27 @@ pub async fn admit<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
+    if !is_browser(&request) {
+        return next.call(request).await;
+    }
     let Some(reception) = request.app_data::<Data<Reception>>() else {
         return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
     };
-    let user = match request.extensions().get::<Identity>().map(|identity| &identity.principal) {
-        Some(Principal::User { id, .. }) => Some(id.as_str().into()),
-        Some(Principal::Service { .. }) | None => None,
-    };
+    let user = user_of(request.extensions().get::<Identity>());
     let place = reception.admissions.enter(request.method(), request.path(), user);
     let _place = place.map_err(Problem::from)?;
     next.call(request).await
+}
+
+fn is_browser(request: &ServiceRequest) -> bool {
+    request.headers().contains_key(header::ORIGIN)
+}
+
+fn user_of(identity: Option<&Identity>) -> Option<Arc<str>> {
+    match identity.map(|identity| &identity.principal) {
+        Some(Principal::User { id, .. }) => Some(id.as_str().into()),
+        Some(Principal::Service { .. }) | None => None,
+    }
 }
 
 /// Gives a request its context and its answer the request's id; counts both.
@@ -75,8 +90,16 @@ pub async fn receive<B: MessageBody + 'static>(
     let Some(reception) = request.app_data::<Data<Reception>>().cloned() else {
         return Err(Problem::from(Failure::new(Kind::Internal, "not wired")).into());
     };
-    let mut context = context_of(request.headers(), &reception, begun);
     let identity = auth::identity(request.request());
+    let mut _place = None;
+    if !is_browser(&request) {
+        let user = user_of(identity.as_ref());
+        match reception.admissions.enter(request.method(), request.path(), user) {
+            Ok(place) => _place = place,
+            Err(failure) => return Ok(refuse(request, &reception, &failure, begun)),
+        }
+    }
+    let mut context = context_of(request.headers(), &reception, begun);
     context.authorized_until = identity.as_ref().map(|identity| auth::moment(identity.expires));
     if let Some(identity) = identity {
         request.extensions_mut().insert(identity);
@@ -113,6 +136,21 @@ pub async fn receive<B: MessageBody + 'static>(
     }
 }
 
+/// Refuses a request with the least work: the answer is Cortex's like any other.
+fn refuse<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    reception: &Reception,
+    failure: &Failure,
+    begun: Instant,
+) -> ServiceResponse<EitherBody<B>> {
+    let method = known_method(request.method().as_str());
+    reception.metrics.http_begun();
+    reception.metrics.http_done(method, "refused", 503, begun.elapsed());
+    let id = request_id(request.headers());
+    let answer = problem::refusal(failure, &id);
+    request.into_response(answer).map_into_right_body()
+}
+
 /// Counts a request's end, also when its caller hangs up before it (status 499, as proxies say).
 struct Counting<'a> {
     metrics: &'a Metrics,
@@ -147,10 +185,7 @@ fn is_refused_preflight<B>(response: &ServiceResponse<B>) -> bool {
 
 fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> RequestContext {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let id = match text(REQUEST_ID_HEADER).filter(|id| acceptable_id(id)) {
-        Some(id) => id.into(),
-        None => uuid::Uuid::now_v7().to_string().into(),
-    };
+    let id = request_id(headers);
     let patience = text(TIMEOUT_HEADER)
         .and_then(|text| text.parse().ok())
         .map_or(reception.request_timeout, Duration::from_millis)
@@ -160,6 +195,15 @@ fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> Reque
         deadline: now + patience,
         retried_above: headers.contains_key(ATTEMPT_HEADER),
         authorized_until: None,
+    }
+}
+
+/// The id the caller gave, or a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    match given.filter(|id| acceptable_id(id)) {
+        Some(id) => id.into(),
+        None => uuid::Uuid::now_v7().to_string().into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one place that turns a failure into a status and an error body.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -105,6 +105,22 @@ pub fn body(failure: &Failure, request_id: Option<&str>) -> Value {
     })
 }
 
+/// The answer to a request that is not let in: as [`Problem`] gives it, without what costs time.
+#[must_use]
+pub fn refusal(failure: &Failure, request_id: &str) -> HttpResponse {
+    let mut response = HttpResponse::build(status(failure.kind));
+    if let Some(wait) = failure.retry_after {
+        response.insert_header((header::RETRY_AFTER, whole_seconds(wait)));
+    }
+    response.insert_header((REQUEST_ID_HEADER, request_id));
+    response.json(body(failure, Some(request_id)))
+}
+
+/// Whole seconds, rounded up: earlier is too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         status(self.failure.kind)
@@ -118,9 +134,7 @@ impl ResponseError for Problem {
         }
         let mut response = HttpResponse::build(self.status_code());
         if let Some(wait) = failure.retry_after {
-            // Whole seconds, rounded up: earlier is too early.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+            response.insert_header((header::RETRY_AFTER, whole_seconds(wait)));
         }
         if failure.kind == Kind::Unauthorized || failure.kind == Kind::TokenExpired {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
@@ -134,8 +148,6 @@ impl ResponseError for Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -45,8 +45,8 @@ pub enum StreamItem {
     Event {
         /// Its sequence number.
         seq: Option<i64>,
-        /// Its payload.
-        data: Value,
+        /// Its payload: what the service wrote, unread.
+        data: String,
     },
     /// The connection broke or was refused; the stream goes on by itself.
     Interrupted(Failure),
@@ -60,6 +60,11 @@ impl StreamReader {
     /// The next item; `None` when the client actor's arbiter is gone.
     pub async fn next(&mut self) -> Option<StreamItem> {
         self.0.recv().await
+    }
+
+    /// The next item, if it is there already.
+    pub fn ready(&mut self) -> Option<StreamItem> {
+        self.0.try_recv().ok()
     }
 }
 
@@ -233,7 +238,7 @@ impl Follower {
     /// Hands an event on. What was seen before (a repeat after reconnecting) is left out.
     async fn deliver(&mut self, event: Event) -> Result<(), Abandoned> {
         let seq = event.id.as_deref().and_then(|id| id.parse::<i64>().ok());
-        let Some(text) = event.data else {
+        let Some(data) = event.data else {
             let Some(seq) = seq else { return Ok(()) };
             self.after = Some(seq);
             return self.items.send(StreamItem::Position(seq)).await.map_err(|_gone| Abandoned);
@@ -245,13 +250,6 @@ impl Follower {
         }
         self.after = seq.or(self.after);
         self.idle = 0;
-        let data = match serde_json::from_str(&text) {
-            Ok(data) => data,
-            Err(error) => {
-                log::warn!("event left out: no JSON service={} cause={error}", self.line.service);
-                return Ok(());
-            }
-        };
         self.items.send(StreamItem::Event { seq, data }).await.map_err(|_gone| Abandoned)
     }
 

@@ -21,7 +21,7 @@ use crate::{
     },
     contract::{
         event,
-        item::{Item, ROLE_USER},
+        item::{Heading, Item, ROLE_USER},
     },
     domain::{
         failure::{Failure, Kind},
@@ -31,6 +31,9 @@ use crate::{
 
 /// The path of memory's log.
 const LOG: &str = "log/stream";
+
+/// Events given to the bus in one message, at most.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// Carries memory's log to the event bus.
 pub struct Follower {
@@ -136,7 +139,13 @@ async fn follow(
     let mut last = i64::MIN;
     // The first failure is told, too.
     let mut connected = true;
-    while let Some(item) = reader.next().await {
+    let mut waiting = None;
+    loop {
+        let next = match waiting.take() {
+            Some(item) => Some(item),
+            None => reader.next().await,
+        };
+        let Some(item) = next else { return };
         match item {
             StreamItem::Connected => {
                 connected = true;
@@ -172,17 +181,24 @@ async fn follow(
                 }
             }
             StreamItem::Event { seq, data } => {
-                let item: Item = match serde_json::from_value(data) {
-                    Ok(item) => item,
-                    Err(error) => {
-                        log::error!("an entry of the log was not understood cause={error}");
-                        continue;
+                let mut events: Vec<Broadcast> = broadcast(data).into_iter().collect();
+                last = seq.unwrap_or(last);
+                // What has come meanwhile goes along: one message for many events.
+                while events.len() < EVENTS_AT_ONCE {
+                    match reader.ready() {
+                        Some(StreamItem::Event { seq, data }) => {
+                            events.extend(broadcast(data));
+                            last = seq.unwrap_or(last);
+                        }
+                        other => {
+                            waiting = other;
+                            break;
+                        }
                     }
-                };
-                bus.publish(vec![broadcast(item)]);
-                if let Some(seq) = seq {
-                    last = seq;
-                    remember(seen, seq);
+                }
+                bus.publish(events);
+                if last > i64::MIN {
+                    remember(seen, last);
                 }
             }
         }
@@ -204,26 +220,40 @@ fn remember(seen: &Port<Seen>, seq: i64) {
     }
 }
 
-/// An item as the output stream's event, rendered once for each vocabulary that is listened to.
-#[must_use]
-pub fn broadcast(item: Item) -> Broadcast {
-    Broadcast {
-        user: item.user_id.as_str().into(),
-        conversation: item.conversation_id.as_deref().map(Into::into),
-        seq: item.seq,
-        kind: if item.role == ROLE_USER { "input" } else { "output" },
-        faces: Arc::new(Said(item)),
+/// An entry of the log as the output stream's event, read whole and rendered only for those who
+/// listen.
+fn broadcast(json: String) -> Option<Broadcast> {
+    match serde_json::from_str::<Heading<'_>>(&json) {
+        Ok(heading) => Some(Broadcast {
+            user: heading.user_id.as_ref().into(),
+            conversation: heading.conversation_id.map(Into::into),
+            seq: heading.seq,
+            kind: if heading.role == ROLE_USER { "input" } else { "output" },
+            faces: Arc::new(Said(json)),
+        }),
+        Err(error) => {
+            log::error!("an entry of the log was not understood cause={error}");
+            None
+        }
     }
 }
 
+/// An item as memory wrote it.
 #[derive(Debug)]
-struct Said(Item);
+struct Said(String);
 
 impl Faces for Said {
     fn render(&self, face: usize) -> Option<Bytes> {
-        let Said(item) = self;
-        let event = event::face(item, face);
-        Some(Bytes::from(sse::render(Some(item.seq), &event.to_string())))
+        match serde_json::from_str::<Item>(&self.0) {
+            Ok(item) => {
+                let event = event::face(&item, face);
+                Some(Bytes::from(sse::render(Some(item.seq), &event.to_string())))
+            }
+            Err(error) => {
+                log::error!("an entry of the log was not understood cause={error}");
+                None
+            }
+        }
     }
 }
 
@@ -241,6 +271,24 @@ mod tests {
             reach.send_replace(Reach::From(7));
         });
         assert_eq!(waited, Ok(7));
+    }
+
+    #[test]
+    fn an_entry_is_handed_on_by_its_heading_and_read_when_somebody_listens() {
+        let said = broadcast(
+            r#"{"seq":7,"id":"m","user_id":"u","conversation_id":"c","role":"user",
+                "content":"hi","timestamp":"t"}"#
+                .to_owned(),
+        )
+        .unwrap();
+        assert_eq!((said.user.as_ref(), said.seq, said.kind), ("u", 7, "input"));
+        let event = said.faces.render(event::FACE_PLAIN).unwrap();
+        assert!(event.starts_with(b"id: 7\n"), "{event:?}");
+        for garbled in ["", "{}", r#"{"seq":"x","user_id":"u"}"#] {
+            assert!(broadcast(garbled.to_owned()).is_none(), "{garbled}");
+        }
+        let half = broadcast(r#"{"seq":7,"user_id":"u"}"#.to_owned()).unwrap();
+        assert_eq!(half.faces.render(event::FACE_PLAIN), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! More to do than can be done: what does not fit is refused at once, and nobody starves.
 
+use actix_web::http::Method;
 use futures_util::future::join;
 use serde_json::json;
 
@@ -41,6 +42,11 @@ async fn what_does_not_fit_is_refused_at_once_while_health_and_questions_are_ans
     let refused = of_bob.post("/input", json!({"content": "one too many"})).await;
     assert_error(&refused, 503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.header("x-request-id").is_some());
+    let page = of_bob.ask(Method::POST, "/input").header("origin", "http://app.example");
+    let refused = page.json(&json!({"content": "from a page"})).send().await;
+    assert_error(&refused, 503, "overloaded");
+    assert!(refused.header("access-control-allow-origin").is_some(), "a page may read why");
     assert!(metric(&core, r#"cortex_requests_shed_total{door="inputs"}"#).await >= 1.0);
     assert_eq!(core.get("/health").await.status, 200);
     core.get("/config/workspace").await.ok();
