@@ -78,7 +78,7 @@ pub(crate) async fn grouped(terms: &Terms, submitters: usize) -> f64 {
     drop(open(&scratch));
     let (house, metrics) = (House::new(), Metrics::new("bench"));
     let Defaults { data, storage, streams } = Defaults::parse_from(["bench"]);
-    let bus = BusActor::start(&house, &metrics, 256, 16);
+    let bus = BusActor::start(&house, &metrics, streams.bounds());
     let (_trigger, drain) = drain::pair();
     let (path, live) = (scratch.path().join("memory.db"), Live { bus, drain });
     let opened = Memory::open(&path, (&data, &storage), &streams, live, &house, &metrics);

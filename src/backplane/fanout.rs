@@ -15,11 +15,17 @@ use std::{
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     answers_ping,
-    backplane::{keeper, metrics::Metrics, port::Port, vitals::House},
+    backplane::{
+        keeper,
+        metrics::Metrics,
+        port::Port,
+        queue::{Delivery, Feeder, Subscription, Unqueued, queue},
+        vitals::House,
+    },
     domain::failure::{Failure, Kind},
 };
 
@@ -58,13 +64,15 @@ pub struct Broadcast {
     pub faces: Arc<dyn Faces>,
 }
 
-/// What a subscriber's queue holds.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Its place in memory's log.
-    pub seq: i64,
-    /// The event in the subscriber's vocabulary.
-    pub bytes: Bytes,
+/// What a bus may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events that wait for one subscriber.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Subscribers at once.
+    pub subscribers: usize,
 }
 
 /// Hands events, in order, to those who listen.
@@ -79,7 +87,7 @@ pub struct Publish {
 
 /// Listens from now on.
 #[derive(Message)]
-#[rtype(result = "Result<mpsc::Receiver<Delivery>, Failure>")]
+#[rtype(result = "Result<Subscription, Failure>")]
 pub struct Subscribe {
     /// Whose events; `None` means everyone's.
     pub user: Option<String>,
@@ -124,10 +132,7 @@ impl Bus {
     ///
     /// # Errors
     /// `overloaded` when there are too many subscribers.
-    pub async fn subscribe(
-        &self,
-        subscribe: Subscribe,
-    ) -> Result<mpsc::Receiver<Delivery>, Failure> {
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Failure> {
         self.subscribe.ask(subscribe).await
     }
 }
@@ -135,33 +140,25 @@ impl Bus {
 struct Subscriber {
     conversation: Option<String>,
     face: usize,
-    queue: mpsc::Sender<Delivery>,
+    queue: Feeder,
 }
 
 /// Knows who listens.
 pub struct BusActor {
     metrics: Metrics,
-    queue_max: usize,
-    subscribers_max: usize,
+    bounds: Bounds,
     by_user: HashMap<String, Vec<Subscriber>>,
     everyone: Vec<Subscriber>,
     lost: Arc<AtomicBool>,
 }
 
 impl BusActor {
-    /// Starts a bus on this arbiter: at most `subscribers_max` subscribers, each with a queue of
-    /// `queue_max` events.
-    pub fn start(
-        house: &House,
-        metrics: &Metrics,
-        queue_max: usize,
-        subscribers_max: usize,
-    ) -> Bus {
+    /// Starts a bus on this arbiter.
+    pub fn start(house: &House, metrics: &Metrics, bounds: Bounds) -> Bus {
         let lost = Arc::new(AtomicBool::new(false));
         let actor = BusActor {
             metrics: metrics.clone(),
-            queue_max,
-            subscribers_max,
+            bounds,
             by_user: HashMap::new(),
             everyone: Vec::new(),
             lost: Arc::clone(&lost),
@@ -206,7 +203,7 @@ impl BusActor {
 
     fn measure(&self) {
         let all = self.by_user.values().flatten().chain(&self.everyone);
-        let queued = all.map(|s| s.queue.max_capacity() - s.queue.capacity()).sum();
+        let queued = all.map(|s| s.queue.len()).sum();
         self.metrics.subscribers(self.count(), queued);
     }
 }
@@ -228,17 +225,17 @@ fn hand_to(
             return true;
         }
         let Some(bytes) = face(event, subscriber.face, rendered) else { return true };
-        match subscriber.queue.try_send(Delivery { seq: event.seq, bytes }) {
+        match subscriber.queue.offer(Delivery { seq: event.seq, bytes }) {
             Ok(()) => {
                 reached += 1;
                 true
             }
-            Err(mpsc::error::TrySendError::Full(_)) => {
+            Err(Unqueued::Full) => {
                 log::warn!("subscriber dropped: too slow user={}", event.user);
                 metrics.dropped("slow");
                 false
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(Unqueued::Gone) => false,
         }
     });
     reached
@@ -286,16 +283,16 @@ impl Handler<Publish> for BusActor {
 }
 
 impl Handler<Subscribe> for BusActor {
-    type Result = Result<mpsc::Receiver<Delivery>, Failure>;
+    type Result = Result<Subscription, Failure>;
     fn handle(&mut self, wish: Subscribe, _: &mut Context<Self>) -> Self::Result {
         self.sweep();
-        if self.count() >= self.subscribers_max {
+        if self.count() >= self.bounds.subscribers {
             return Err(Failure::new(Kind::Overloaded, "too many open streams")
                 .retry_after(Duration::from_secs(5)));
         }
         // Who follows everyone gets whole commits at once, many times what a user says.
         let share = if wish.user.is_none() { EVERYONE_QUEUE_FACTOR } else { 1 };
-        let (queue, receiver) = mpsc::channel(self.queue_max * share);
+        let (queue, receiver) = queue(self.bounds.events * share, self.bounds.bytes * share);
         let subscriber = Subscriber { conversation: wish.conversation, face: wish.face, queue };
         match wish.user {
             Some(user) => self.by_user.entry(user).or_default().push(subscriber),
@@ -330,14 +327,11 @@ mod tests {
 
     fn bus(queue_max: usize) -> Bus {
         tokio::time::pause();
-        BusActor::start(&House::new(), &Metrics::new("test"), queue_max, 100)
+        let bounds = Bounds { events: queue_max, bytes: 1_000_000, subscribers: 100 };
+        BusActor::start(&House::new(), &Metrics::new("test"), bounds)
     }
 
-    async fn listen(
-        bus: &Bus,
-        user: Option<&str>,
-        conversation: Option<&str>,
-    ) -> mpsc::Receiver<Delivery> {
+    async fn listen(bus: &Bus, user: Option<&str>, conversation: Option<&str>) -> Subscription {
         let subscribe = Subscribe {
             user: user.map(str::to_owned),
             conversation: conversation.map(str::to_owned),
@@ -346,7 +340,7 @@ mod tests {
         bus.subscribe(subscribe).await.unwrap()
     }
 
-    async fn seqs(receiver: &mut mpsc::Receiver<Delivery>, count: usize) -> Vec<i64> {
+    async fn seqs(receiver: &mut Subscription, count: usize) -> Vec<i64> {
         let mut seen = Vec::new();
         while seen.len() < count {
             seen.push(receiver.recv().await.expect("an event").seq);
@@ -365,7 +359,7 @@ mod tests {
         assert_eq!(seqs(&mut first, 3).await, [1, 2, 3]);
         assert_eq!(seqs(&mut second, 3).await, [1, 2, 3]);
         assert_eq!(seqs(&mut all, 3).await, [1, 2, 3]);
-        assert!(stranger.try_recv().is_err());
+        assert!(stranger.ready().is_none());
     }
 
     #[actix::test]
@@ -393,7 +387,8 @@ mod tests {
     #[actix::test]
     async fn subscribers_are_bounded_and_leaving_makes_room() {
         tokio::time::pause();
-        let bus = BusActor::start(&House::new(), &Metrics::new("test"), 4, 1);
+        let bounds = Bounds { events: 4, bytes: 1000, subscribers: 1 };
+        let bus = BusActor::start(&House::new(), &Metrics::new("test"), bounds);
         let first = listen(&bus, Some("u"), None).await;
         let again = || Subscribe { user: None, conversation: None, face: 0 };
         assert_eq!(bus.subscribe(again()).await.unwrap_err().kind, Kind::Overloaded);

@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod logging;
 pub mod metrics;
 pub mod port;
+pub mod queue;
 pub mod secrets;
 pub mod stream;
 pub mod token;

@@ -13,14 +13,21 @@ use tokio::{
 };
 
 use crate::{
-    backplane::{context, drain::Drain, fanout::Delivery},
+    backplane::{
+        context,
+        drain::Drain,
+        queue::{Delivery, Subscription},
+    },
     domain::sse,
 };
 
 /// Chunks that wait for the connection.
-const CHUNKS_WAITING_MAX: usize = 4;
+const CHUNKS_WAITING_MAX: usize = 2;
 /// Queued events are joined into chunks of about this size: one write for many events.
 const CHUNK_BYTES: usize = 65_536;
+
+const TOO_SLOW: &[u8] = b": this reader is too slow; resume after the last event seen\n\n";
+const EXPIRED: &[u8] = b": the token has expired\n\n";
 
 /// The reader has gone, or the process is leaving: the pump should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +58,7 @@ impl Outlet {
         tokio::select! {
             sent = self.chunks.send(bytes) => sent.map_err(|_gone| Ended),
             () = token_ends(self.until) => {
-                self.say_expired();
+                self.say(EXPIRED);
                 Err(Ended)
             }
             () = self.drain.leaving() => {
@@ -69,7 +76,7 @@ impl Outlet {
     /// ended, which means that the reader was too slow.
     pub async fn pump(
         &mut self,
-        mut events: mpsc::Receiver<Delivery>,
+        mut events: Subscription,
         after: i64,
         heartbeat: Option<(Duration, fn() -> Bytes)>,
     ) -> Result<(), Ended> {
@@ -83,7 +90,7 @@ impl Outlet {
         loop {
             let chunk = tokio::select! {
                 () = &mut expired => {
-                    self.say_expired();
+                    self.say(EXPIRED);
                     return Err(Ended);
                 }
                 () = self.drain.leaving() => {
@@ -96,7 +103,10 @@ impl Outlet {
                         quiet.reset();
                         gather(first, &mut events, after)
                     }
-                    None => return Ok(()),
+                    None => {
+                        self.say(TOO_SLOW);
+                        return Ok(());
+                    }
                 },
                 _ = beat.tick() => match heartbeat {
                     Some((_, render)) => render(),
@@ -115,7 +125,7 @@ impl Outlet {
     async fn send_or_be_dropped(
         &mut self,
         chunk: Bytes,
-        events: &mpsc::Receiver<Delivery>,
+        events: &Subscription,
     ) -> Result<(), Ended> {
         let patience = self.keep_alive;
         loop {
@@ -132,10 +142,10 @@ impl Outlet {
         }
     }
 
-    /// Tells the reader that it must show a new token.
-    fn say_expired(&self) {
-        if self.chunks.try_send(Bytes::from_static(b": the token has expired\n\n")).is_err() {
-            log::debug!("a stream ended with its token and without a word");
+    /// Says why the stream ends, if the reader still takes anything.
+    fn say(&self, why: &'static [u8]) {
+        if self.chunks.try_send(Bytes::from_static(why)).is_err() {
+            log::debug!("a stream ended without a word");
         }
     }
 
@@ -150,9 +160,9 @@ impl Outlet {
 }
 
 /// Joins what is queued into one chunk.
-fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) -> Bytes {
+fn gather(first: Delivery, events: &mut Subscription, after: i64) -> Bytes {
     let fresh = |delivery: &Delivery| delivery.seq > after;
-    let mut next = events.try_recv().ok();
+    let mut next = events.ready();
     if next.is_none() {
         return if fresh(&first) { first.bytes } else { Bytes::new() };
     }
@@ -164,7 +174,7 @@ fn gather(first: Delivery, events: &mut mpsc::Receiver<Delivery>, after: i64) ->
         if fresh(&delivery) {
             chunk.extend_from_slice(&delivery.bytes);
         }
-        next = if chunk.len() < CHUNK_BYTES { events.try_recv().ok() } else { None };
+        next = if chunk.len() < CHUNK_BYTES { events.ready() } else { None };
     }
     chunk.freeze()
 }
@@ -204,7 +214,7 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
-    use crate::backplane::drain;
+    use crate::backplane::{drain, queue::queue};
 
     fn beat() -> Bytes {
         Bytes::from("beat")
@@ -218,23 +228,23 @@ mod tests {
     async fn queued_events_are_joined_and_old_ones_left_out() {
         tokio::time::pause();
         let (_trigger, drain) = drain::pair();
-        let (queue, events) = mpsc::channel(8);
+        let (feeder, events) = queue(8, 1000);
         for seq in 1..=4 {
-            queue.try_send(delivery(seq)).unwrap();
+            assert_eq!(feeder.offer(delivery(seq)), Ok(()));
         }
         let body = body(Duration::from_secs(15), drain, |mut out| async move {
             assert_eq!(out.pump(events, 2, None).await, Ok(()));
         });
-        drop(queue);
+        drop(feeder);
         let chunks: Vec<_> = body.map(Result::unwrap).collect().await;
-        assert_eq!(chunks, [Bytes::from("3;4;")]);
+        assert_eq!(chunks, [&b"3;4;"[..], TOO_SLOW]);
     }
 
     #[actix::test]
     async fn silence_is_filled_and_leaving_ends_the_stream_with_a_hint() {
         tokio::time::pause();
         let (trigger, drain) = drain::pair();
-        let (_queue, events) = mpsc::channel(8);
+        let (_feeder, events) = queue(8, 1000);
         let body = body(Duration::from_secs(15), drain, |mut out| async move {
             let every: Option<(Duration, fn() -> Bytes)> = Some((Duration::from_secs(20), beat));
             assert_eq!(out.pump(events, 0, every).await, Err(Ended));
@@ -252,7 +262,7 @@ mod tests {
     async fn a_stream_ends_with_the_token_it_was_opened_with() {
         tokio::time::pause();
         let (_trigger, drain) = drain::pair();
-        let (_queue, events) = mpsc::channel(8);
+        let (_feeder, events) = queue(8, 1000);
         let context = context::RequestContext {
             authorized_until: Some(Instant::now() + Duration::from_secs(20)),
             ..context::RequestContext::fresh(Duration::from_secs(1))
@@ -263,40 +273,42 @@ mod tests {
             })
         });
         let chunks: Vec<_> = body.map(Result::unwrap).collect().await;
-        assert_eq!(chunks, [&b": keep-alive\n\n"[..], b": the token has expired\n\n"]);
+        assert_eq!(chunks, [&b": keep-alive\n\n"[..], EXPIRED]);
     }
 
     #[actix::test]
     async fn a_vanished_reader_ends_the_pump() {
         tokio::time::pause();
         let (_trigger, drain) = drain::pair();
-        let (queue, events) = mpsc::channel::<Delivery>(8);
+        let (feeder, events) = queue(8, 1000);
+        let (done, ended) = tokio::sync::oneshot::channel();
         let body = body(Duration::from_secs(15), drain, |mut out| async move {
             let _ended = out.pump(events, 0, None).await;
+            done.send(()).unwrap();
         });
         drop(body);
-        queue.closed().await;
+        ended.await.unwrap();
+        assert!(feeder.is_closed());
     }
 
     #[actix::test]
     async fn a_reader_that_stops_reading_and_was_dropped_frees_its_pump() {
         tokio::time::pause();
         let (_trigger, drain) = drain::pair();
-        let (queue, events) = mpsc::channel::<Delivery>(1);
+        let (feeder, events) = queue(1, 1000);
         let (done, ended) = tokio::sync::oneshot::channel();
         let _unread = body(Duration::from_secs(15), drain, |mut out| async move {
             let _ended = out.pump(events, 0, None).await;
             done.send(()).unwrap();
         });
-        for seq in 0..20 {
-            if tokio::time::timeout(Duration::from_secs(1), queue.send(delivery(seq)))
-                .await
-                .is_err()
-            {
-                break;
-            }
+        // Each second the pump takes what it can.
+        let mut full = 0;
+        for seq in 0..100 {
+            full += usize::from(feeder.offer(delivery(seq)).is_err());
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        drop(queue);
+        assert!(full > 0, "nobody reads: the queue must fill");
+        drop(feeder);
         ended.await.unwrap();
     }
 }

@@ -104,12 +104,7 @@ pub async fn run(
     if settings.dev_user {
         login::make_development_user(&database).await?;
     }
-    let bus = BusActor::start(
-        &ground.house,
-        &ground.metrics,
-        usize::from(settings.streams.events_per_subscriber_max),
-        settings.streams.streams_max,
-    );
+    let bus = BusActor::start(&ground.house, &ground.metrics, settings.streams.bounds());
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
     let reach = Follower::start(
         &ground.house,

@@ -79,12 +79,7 @@ pub async fn run(
     let ground =
         Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
     let streams = &settings.streams;
-    let bus = BusActor::start(
-        &ground.house,
-        &ground.metrics,
-        usize::from(streams.events_per_subscriber_max),
-        streams.streams_max,
-    );
+    let bus = BusActor::start(&ground.house, &ground.metrics, streams.bounds());
     let live = Live { bus, drain: ground.drain.clone() };
     let stores = (&settings.data, &settings.storage);
     let memory = Memory::open(&path, stores, streams, live, &ground.house, &ground.metrics)?;

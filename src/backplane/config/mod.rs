@@ -19,7 +19,7 @@ pub use self::{
     outbox::Outbox,
     services::{Services, prefixed_services},
 };
-use crate::backplane::logging;
+use crate::backplane::{fanout::Bounds, logging};
 
 /// Reads a duration: `30` and `30s` are seconds, `250ms` milliseconds; fractions are allowed.
 ///
@@ -118,9 +118,24 @@ pub struct Streams {
     /// Events that wait for a slow reader before it is dropped (count).
     #[arg(long, env = "EVENTS_PER_SUBSCRIBER_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub events_per_subscriber_max: u16,
+    /// What these events may have together, unless one alone has more (bytes).
+    #[arg(long, env = "EVENT_BYTES_PER_SUBSCRIBER_MAX", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
+    pub event_bytes_per_subscriber_max: u32,
     /// Streams open at once (count).
     #[arg(long, env = "STREAMS_MAX", default_value_t = 10_000)]
     pub streams_max: usize,
+}
+
+impl Streams {
+    /// What the event bus may hold.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            events: usize::from(self.events_per_subscriber_max),
+            bytes: usize::try_from(self.event_bytes_per_subscriber_max).unwrap_or(usize::MAX),
+            subscribers: self.streams_max,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     backplane::{
-        fanout::{Broadcast, Delivery, Subscribe},
+        fanout::{Broadcast, Subscribe},
         host::LiveBody,
         stream::{self, Ended, Outlet},
     },
@@ -58,7 +58,7 @@ impl Memory {
             conversation: filter.conversation_id.clone(),
             face: 0,
         };
-        let events: tokio::sync::mpsc::Receiver<Delivery> = self.bus.subscribe(subscribe).await?;
+        let events = self.bus.subscribe(subscribe).await?;
         let seq = self.catch_up(out, &filter, seq).await?;
         out.pump(events, seq, None).await?;
         Ok(())
