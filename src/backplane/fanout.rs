@@ -212,7 +212,7 @@ impl BusActor {
 fn hand_to(
     subscribers: &mut Vec<Subscriber>,
     event: &Broadcast,
-    rendered: &mut Vec<(usize, Option<Bytes>)>,
+    rendered: &mut Rendered,
     metrics: &Metrics,
 ) -> usize {
     let mut reached = 0;
@@ -224,8 +224,8 @@ fn hand_to(
         if !concerned {
             return true;
         }
-        let Some(bytes) = face(event, subscriber.face, rendered) else { return true };
-        match subscriber.queue.offer(Delivery { seq: event.seq, bytes }) {
+        let Some(delivery) = face(event, subscriber.face, rendered) else { return true };
+        match subscriber.queue.offer(delivery) {
             Ok(()) => {
                 reached += 1;
                 true
@@ -241,18 +241,18 @@ fn hand_to(
     reached
 }
 
+/// An event in the vocabularies it was needed in so far.
+type Rendered = Vec<(usize, Option<Arc<Delivery>>)>;
+
 /// An event in one vocabulary, rendered when it is first needed.
-fn face(
-    event: &Broadcast,
-    face: usize,
-    rendered: &mut Vec<(usize, Option<Bytes>)>,
-) -> Option<Bytes> {
-    if let Some((_, bytes)) = rendered.iter().find(|(known, _)| *known == face) {
-        return bytes.clone();
+fn face(event: &Broadcast, face: usize, rendered: &mut Rendered) -> Option<Arc<Delivery>> {
+    if let Some((_, delivery)) = rendered.iter().find(|(known, _)| *known == face) {
+        return delivery.clone();
     }
     let bytes = event.faces.render(face);
-    rendered.push((face, bytes.clone()));
-    bytes
+    let delivery = bytes.map(|bytes| Arc::new(Delivery { seq: event.seq, bytes }));
+    rendered.push((face, delivery.clone()));
+    delivery
 }
 
 impl Actor for BusActor {

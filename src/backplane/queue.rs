@@ -9,7 +9,8 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// What a subscriber's queue holds.
+/// What a subscriber's queue holds; one is shared by all whom it concerns, and the queue of an idle
+/// one is small.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its place in memory's log.
@@ -30,7 +31,7 @@ pub enum Unqueued {
 /// The end that fills a queue.
 #[derive(Debug)]
 pub struct Feeder {
-    events: mpsc::Sender<Delivery>,
+    events: mpsc::Sender<Arc<Delivery>>,
     queued: Arc<AtomicUsize>,
     bytes_max: usize,
 }
@@ -38,7 +39,7 @@ pub struct Feeder {
 /// The end that empties it.
 #[derive(Debug)]
 pub struct Subscription {
-    events: mpsc::Receiver<Delivery>,
+    events: mpsc::Receiver<Arc<Delivery>>,
     queued: Arc<AtomicUsize>,
 }
 
@@ -59,7 +60,7 @@ impl Feeder {
     ///
     /// # Errors
     /// [`Unqueued`] when it is not queued.
-    pub fn offer(&self, delivery: Delivery) -> Result<(), Unqueued> {
+    pub fn offer(&self, delivery: Arc<Delivery>) -> Result<(), Unqueued> {
         let bytes = delivery.bytes.len();
         let before = self.queued.fetch_add(bytes, Ordering::AcqRel);
         let offered = if before > 0 && before.saturating_add(bytes) > self.bytes_max {
@@ -97,13 +98,13 @@ impl Feeder {
 
 impl Subscription {
     /// The next delivery; `None` when the feeder has gone, which means that the reader was dropped.
-    pub async fn recv(&mut self) -> Option<Delivery> {
+    pub async fn recv(&mut self) -> Option<Arc<Delivery>> {
         let delivery = self.events.recv().await;
         self.taken(delivery)
     }
 
     /// The next delivery, if one waits.
-    pub fn ready(&mut self) -> Option<Delivery> {
+    pub fn ready(&mut self) -> Option<Arc<Delivery>> {
         let delivery = self.events.try_recv().ok();
         self.taken(delivery)
     }
@@ -114,7 +115,7 @@ impl Subscription {
         self.events.is_closed()
     }
 
-    fn taken(&self, delivery: Option<Delivery>) -> Option<Delivery> {
+    fn taken(&self, delivery: Option<Arc<Delivery>>) -> Option<Arc<Delivery>> {
         if let Some(delivery) = &delivery {
             self.queued.fetch_sub(delivery.bytes.len(), Ordering::AcqRel);
         }
@@ -126,8 +127,8 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn delivery(bytes: usize) -> Delivery {
-        Delivery { seq: 1, bytes: Bytes::from(vec![b'x'; bytes]) }
+    fn delivery(bytes: usize) -> Arc<Delivery> {
+        Arc::new(Delivery { seq: 1, bytes: Bytes::from(vec![b'x'; bytes]) })
     }
 
     #[test]

@@ -7,10 +7,7 @@ use std::{convert::Infallible, future::Future, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     backplane::{
@@ -33,12 +30,31 @@ const EXPIRED: &[u8] = b": the token has expired\n\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended;
 
+/// Boxed: the channel keeps room for 32 of them, also for a reader to whom nothing is sent.
+type Chunk = Box<Bytes>;
+
 /// The pump's end of an answer.
 pub struct Outlet {
-    chunks: mpsc::Sender<Bytes>,
+    chunks: mpsc::Sender<Chunk>,
     drain: Drain,
     keep_alive: Duration,
     until: Option<Instant>,
+}
+
+/// When an idle stream has something to do.
+struct Times {
+    /// A comment is due, unless something is sent before.
+    quiet: Instant,
+    /// A heartbeat is due.
+    beat: Option<Instant>,
+    /// The reader's token ends.
+    end: Option<Instant>,
+}
+
+impl Times {
+    fn next(&self) -> Instant {
+        [self.beat, self.end].into_iter().flatten().fold(self.quiet, Instant::min)
+    }
 }
 
 /// Ends when the reader's token does.
@@ -56,7 +72,7 @@ impl Outlet {
     /// [`Ended`] when the reader has gone or the process is leaving.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Ended> {
         tokio::select! {
-            sent = self.chunks.send(bytes) => sent.map_err(|_gone| Ended),
+            sent = self.chunks.send(Box::new(bytes)) => sent.map_err(|_gone| Ended),
             () = token_ends(self.until) => {
                 self.say(EXPIRED);
                 Err(Ended)
@@ -80,19 +96,18 @@ impl Outlet {
         after: i64,
         heartbeat: Option<(Duration, fn() -> Bytes)>,
     ) -> Result<(), Ended> {
-        let mut quiet = tokio::time::interval_at(Instant::now() + self.keep_alive, self.keep_alive);
-        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let period = heartbeat.map_or(Duration::from_secs(86_400), |(period, _)| period);
-        let mut beat = tokio::time::interval_at(Instant::now() + period, period);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        let mut times = Times {
+            quiet: now + self.keep_alive,
+            beat: heartbeat.map(|(period, _)| now + period),
+            end: self.until,
+        };
+        // One timer for all of them, set anew only when it rings: an idle stream is small, and an
+        // event costs no timer.
+        let mut alarm = pin!(tokio::time::sleep_until(times.next()));
         let closed = self.chunks.clone();
-        let mut expired = pin!(token_ends(self.until));
         loop {
             let chunk = tokio::select! {
-                () = &mut expired => {
-                    self.say(EXPIRED);
-                    return Err(Ended);
-                }
                 () = self.drain.leaving() => {
                     self.say_goodbye();
                     return Err(Ended);
@@ -100,19 +115,35 @@ impl Outlet {
                 () = closed.closed() => return Err(Ended),
                 first = events.recv() => match first {
                     Some(first) => {
-                        quiet.reset();
-                        gather(first, &mut events, after)
+                        times.quiet = Instant::now() + self.keep_alive;
+                        gather(&first, &mut events, after)
                     }
                     None => {
                         self.say(TOO_SLOW);
                         return Ok(());
                     }
                 },
-                _ = beat.tick() => match heartbeat {
-                    Some((_, render)) => render(),
-                    None => continue,
-                },
-                _ = quiet.tick() => Bytes::from_static(b": keep-alive\n\n"),
+                () = alarm.as_mut() => {
+                    let now = Instant::now();
+                    if times.end.is_some_and(|end| end <= now) {
+                        self.say(EXPIRED);
+                        return Err(Ended);
+                    }
+                    let chunk = match heartbeat {
+                        Some((period, render)) if times.beat.is_some_and(|beat| beat <= now) => {
+                            times.beat = Some(now + period);
+                            times.quiet = now + self.keep_alive;
+                            render()
+                        }
+                        Some(_) | None if times.quiet <= now => {
+                            times.quiet = now + self.keep_alive;
+                            Bytes::from_static(b": keep-alive\n\n")
+                        }
+                        Some(_) | None => Bytes::new(),
+                    };
+                    alarm.as_mut().reset(times.next());
+                    chunk
+                }
             };
             if !chunk.is_empty() {
                 self.send_or_be_dropped(chunk, &events).await?;
@@ -131,7 +162,7 @@ impl Outlet {
         loop {
             match tokio::time::timeout(patience, self.chunks.reserve()).await {
                 Ok(Ok(place)) => {
-                    place.send(chunk);
+                    place.send(Box::new(chunk));
                     return Ok(());
                 }
                 Ok(Err(_gone)) => return Err(Ended),
@@ -144,7 +175,7 @@ impl Outlet {
 
     /// Says why the stream ends, if the reader still takes anything.
     fn say(&self, why: &'static [u8]) {
-        if self.chunks.try_send(Bytes::from_static(why)).is_err() {
+        if self.chunks.try_send(Box::new(Bytes::from_static(why))).is_err() {
             log::debug!("a stream ended without a word");
         }
     }
@@ -153,21 +184,21 @@ impl Outlet {
     fn say_goodbye(&self) {
         let wait = fastrand::u32(1000..5000);
         let goodbye = Bytes::from(format!("retry: {wait}\n\n"));
-        if self.chunks.try_send(goodbye).is_err() {
+        if self.chunks.try_send(Box::new(goodbye)).is_err() {
             log::debug!("a stream ended without its retry hint");
         }
     }
 }
 
 /// Joins what is queued into one chunk.
-fn gather(first: Delivery, events: &mut Subscription, after: i64) -> Bytes {
+fn gather(first: &Delivery, events: &mut Subscription, after: i64) -> Bytes {
     let fresh = |delivery: &Delivery| delivery.seq > after;
     let mut next = events.ready();
     if next.is_none() {
-        return if fresh(&first) { first.bytes } else { Bytes::new() };
+        return if fresh(first) { first.bytes.clone() } else { Bytes::new() };
     }
     let mut chunk = BytesMut::new();
-    if fresh(&first) {
+    if fresh(first) {
         chunk.extend_from_slice(&first.bytes);
     }
     while let Some(delivery) = next {
@@ -199,7 +230,7 @@ where
         None => actix_rt::spawn(pumping),
     };
     futures_util::stream::unfold(queue, |mut queue| async move {
-        queue.recv().await.map(|bytes| (Ok(bytes), queue))
+        queue.recv().await.map(|bytes| (Ok(*bytes), queue))
     })
 }
 
@@ -211,6 +242,8 @@ pub fn event(id: Option<i64>, value: &serde_json::Value) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::StreamExt as _;
 
     use super::*;
@@ -220,8 +253,8 @@ mod tests {
         Bytes::from("beat")
     }
 
-    fn delivery(seq: i64) -> Delivery {
-        Delivery { seq, bytes: Bytes::from(format!("{seq};")) }
+    fn delivery(seq: i64) -> Arc<Delivery> {
+        Arc::new(Delivery { seq, bytes: Bytes::from(format!("{seq};")) })
     }
 
     #[actix::test]

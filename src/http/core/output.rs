@@ -81,6 +81,7 @@ async fn open(
         Style::V1 => event::FACE_MESSAGE,
     };
     let first = event::connected(&caller.id, conversation.as_deref(), &clock::now_rfc3339());
+    let first = stream::event(None, &first);
     // Subscribed before anything is sent or read: what is stored from now on is not missed.
     let user = Some(caller.id.clone());
     let subscribe = Subscribe { user, conversation: conversation.clone(), face };
@@ -91,7 +92,7 @@ async fn open(
     let context = RequestContext { authorized_until: Some(until), ..context };
     let pump = move |mut out: Outlet| async move {
         let served = async {
-            out.send(stream::event(None, &first)).await?;
+            out.send(first).await?;
             let seq = match after {
                 // Boxed: once it is done, an idle stream does not keep its room.
                 Some(seq) => Box::pin(replay(&mut out, &core, &wish, seq)).await?,
