@@ -10,6 +10,7 @@ mod process;
 mod regressions;
 mod replicas;
 mod replies;
+mod rolling;
 mod scripted;
 mod storage;
 mod streams;
