@@ -146,6 +146,20 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Asks for a stream of events; why there is none, if there is none.
+    pub(crate) async fn try_open(self) -> Result<Events, String> {
+        let what = self.what;
+        let response = within(&what, self.request.send_body(self.body)).await;
+        let response = response.map_err(|error| format!("{what}: {error}"))?;
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            return Ok(Events::of(&what, response));
+        }
+        Err(format!("{what}: {}", response.status()))
+    }
+}
+
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
