@@ -124,6 +124,12 @@ impl Question {
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let read = response.timeout(super::DEADLINE).body().limit(BODY_BYTES_MAX).await;
             let body = read.map_err(|error| failed(error.to_string()))?;
+            // The client takes the end of a connection for the end of a body.
+            let length = headers.get("content-length").and_then(|length| length.to_str().ok());
+            if length.and_then(|length| length.parse().ok()).is_some_and(|n: usize| body.len() < n)
+            {
+                return Err(failed("the answer was cut".to_owned()));
+            }
             Ok(Answer { status, headers, body })
         };
         within(&what, exchange).await
