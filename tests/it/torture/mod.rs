@@ -167,6 +167,7 @@ impl Load {
     /// Lets everyone finish, now that nothing is broken, and compares what they saw with the log.
     async fn end(self, stage: &Stage, tally: &Tally) -> (Vec<Said>, Vec<Seen>) {
         self.ending.set(true);
+        heals(tally, "all listen", || async { stage.all_listen() }).await;
         let all = join_all(self.writers);
         let said: Vec<Said> = match timeout(2 * HEAL_DEADLINE, all).await {
             Ok(said) => said.into_iter().map(Result::unwrap).collect(),

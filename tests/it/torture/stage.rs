@@ -92,6 +92,11 @@ impl Stage {
         listens.then(|| chair.generation.get())
     }
 
+    /// Whether a process listens at every seat.
+    pub(crate) fn all_listen(&self) -> bool {
+        self.chairs.keys().all(|seat| self.generation(*seat).is_some())
+    }
+
     /// Plays a scene to its end.
     pub(crate) async fn play(&self, scene: &Scene) {
         join_all(scene.acts.iter().map(|act| self.act(act))).await;
