@@ -33,6 +33,13 @@ const SEED: u64 = 7;
 const SECONDS: u64 = 10;
 /// Users; the first writes in one conversation, the second in two, the third in three, and so on.
 const USERS: u64 = 3;
+/// Readers of each user, and the conversation of those who want only one.
+const READERS: [(Habit, Option<&str>); 4] = [
+    (Habit::Steady, None),
+    (Habit::Leaves, None),
+    (Habit::Slow, None),
+    (Habit::Leaves, Some("default")),
+];
 /// Longest time until all is well again after the last fault.
 const HEAL_DEADLINE: Duration = Duration::from_secs(60);
 /// Most that a process may have resident: several times what it has after minutes of load.
@@ -99,12 +106,20 @@ async fn heals<F: Future<Output = bool>>(tally: &Tally, what: &str, mut holds: i
 /// The number of the last event a reader is to see, once that is known.
 type Goal = Rc<Cell<Option<i64>>>;
 
+/// A reader at work.
+struct Reading {
+    goal: Goal,
+    user: User,
+    conversation: Option<&'static str>,
+    reading: JoinHandle<Seen>,
+}
+
 /// Everyone who uses the backplane.
 struct Load {
     users: Vec<User>,
     ending: Rc<Cell<bool>>,
     writers: Vec<JoinHandle<Said>>,
-    readers: Vec<(Goal, User, JoinHandle<Seen>)>,
+    readers: Vec<Reading>,
     callers: Vec<JoinHandle<()>>,
     idle: JoinHandle<()>,
 }
@@ -142,18 +157,20 @@ impl Load {
                 };
                 load.writers.push(actix_rt::spawn(writer.run()));
             }
-            for (at, habit) in [Habit::Steady, Habit::Leaves, Habit::Slow].into_iter().enumerate() {
+            for (at, (habit, conversation)) in READERS.into_iter().enumerate() {
                 let goal = Rc::new(Cell::new(None));
                 let reader = Reader {
                     user: user.clone(),
                     base: bases[(number + at) % 2].clone(),
                     habit,
+                    conversation,
                     from_start: habit != Habit::Leaves,
                     rng: rng.fork(),
                     tally: tally.clone(),
                     goal: Rc::clone(&goal),
                 };
-                load.readers.push((goal, user.clone(), actix_rt::spawn(reader.run())));
+                let (user, reading) = (user.clone(), actix_rt::spawn(reader.run()));
+                load.readers.push(Reading { goal, user, conversation, reading });
             }
             let (stage, ending, tally) = (Rc::clone(stage), Rc::clone(&ending), tally.clone());
             let (user, rng) = (user.clone(), rng.fork());
@@ -186,12 +203,13 @@ impl Load {
             logs.push(verdict::log_of(&stage.service(Seat::MemoryA), user).await);
         }
         verdict::on_inputs(&self.users, &logs, &said, tally);
-        for (goal, user, _) in &self.readers {
+        for Reading { goal, user, conversation, .. } in &self.readers {
             let at = self.users.iter().position(|one| one.id == user.id).unwrap();
-            goal.set(Some(logs[at].last().map_or(0, |entry| entry.seq)));
+            let last = logs[at].iter().rfind(|entry| entry.is_of(*conversation));
+            goal.set(Some(last.map_or(0, |entry| entry.seq)));
         }
         let mut seen = Vec::new();
-        for (_, user, reading) in self.readers {
+        for Reading { user, reading, .. } in self.readers {
             match timeout(HEAL_DEADLINE, reading).await {
                 Ok(one) => seen.push(one.unwrap()),
                 Err(_elapsed) => tally.wrong(format!("a reader of {} did not catch up", user.name)),

@@ -39,6 +39,8 @@ pub(crate) struct Reader {
     pub(crate) user: User,
     pub(crate) base: String,
     pub(crate) habit: Habit,
+    /// Wants this conversation alone.
+    pub(crate) conversation: Option<&'static str>,
     /// Begins before the first event instead of now.
     pub(crate) from_start: bool,
     pub(crate) rng: Rng,
@@ -51,6 +53,7 @@ pub(crate) struct Reader {
 pub(crate) struct Seen {
     pub(crate) user: User,
     pub(crate) habit: Habit,
+    pub(crate) conversation: Option<&'static str>,
     pub(crate) from_start: bool,
     /// Numbers and texts, in the order they came.
     pub(crate) events: Vec<(i64, String)>,
@@ -59,9 +62,9 @@ pub(crate) struct Seen {
 impl Reader {
     /// Reads until it has the last event, resuming after the last it saw.
     pub(crate) async fn run(mut self) -> Seen {
-        let Reader { user, habit, from_start, .. } = &self;
-        let (user, habit, from_start) = (user.clone(), *habit, *from_start);
-        let mut seen = Seen { user, habit, from_start, events: Vec::new() };
+        let Reader { habit, conversation, from_start, .. } = self;
+        let user = self.user.clone();
+        let mut seen = Seen { user, habit, conversation, from_start, events: Vec::new() };
         while !self.is_done(&seen) {
             if let Some(mut events) = self.open(&seen).await {
                 self.read(&mut events, &mut seen).await;
@@ -79,7 +82,9 @@ impl Reader {
 
     async fn open(&self, seen: &Seen) -> Option<Events> {
         let client = Client::new(&self.base).with_token(&self.user.token);
-        let question = client.ask(Method::GET, "/output/stream");
+        let wanted = self.conversation.map(|id| format!("?conversation_id={id}"));
+        let path = format!("/output/stream{}", wanted.unwrap_or_default());
+        let question = client.ask(Method::GET, &path);
         let question = match (seen.events.last(), self.from_start) {
             (Some((last, _)), _) => question.header("last-event-id", &last.to_string()),
             (None, true) => question.header("last-event-id", "0"),

@@ -27,6 +27,13 @@ pub(crate) struct Entry {
     renamed: bool,
 }
 
+impl Entry {
+    /// Whether it belongs to this conversation, or to any.
+    pub(crate) fn is_of(&self, conversation: Option<&str>) -> bool {
+        conversation.is_none_or(|conversation| self.conversation == conversation)
+    }
+}
+
 /// All of a user's items, in the log's order.
 pub(crate) async fn log_of(memory: &Client, user: &User) -> Vec<Entry> {
     let mut log: Vec<Entry> = Vec::new();
@@ -116,13 +123,13 @@ fn on_conversation(said: &Said, log: &[Entry], tally: &Tally) {
 pub(crate) fn on_readers(users: &[User], logs: &[Vec<Entry>], seen: &[Seen], tally: &Tally) {
     tally.add(MISSED, 0);
     tally.add(AGAIN, 0);
-    for Seen { user, habit, from_start, events } in seen {
+    for Seen { user, habit, conversation, from_start, events } in seen {
         let who = format!("a {habit:?} reader of {}", user.name);
         let at = users.iter().position(|one| one.id == user.id).unwrap();
         let first = if *from_start { i64::MIN } else { events.first().map_or(0, |first| first.0) };
         let expected: BTreeMap<i64, &str> = logs[at]
             .iter()
-            .filter(|entry| entry.seq >= first)
+            .filter(|entry| entry.seq >= first && entry.is_of(*conversation))
             .map(|entry| (entry.seq, entry.text.as_str()))
             .collect();
         let mut got = BTreeMap::new();
