@@ -36,6 +36,9 @@ pub(crate) struct Writer {
 pub(crate) struct Acknowledged {
     pub(crate) text: String,
     pub(crate) message_id: String,
+    timestamp: String,
+    /// In memory; otherwise on its way there.
+    stored: bool,
 }
 
 /// All of a writer's inputs, in the order of their first acknowledgement.
@@ -47,8 +50,8 @@ pub(crate) struct Said {
 
 /// What an attempt came to.
 enum Attempt {
-    /// It is acknowledged, under this id.
-    Taken(String),
+    /// It is acknowledged.
+    Taken(Acknowledged),
     /// It is to be tried again after this pause.
     Again(Duration),
 }
@@ -75,19 +78,21 @@ impl Writer {
                 self.tally.count("old inputs sent again");
                 twins.push(self.twin(old));
             }
-            let text = self.text(number);
-            let Some(message_id) = self.until_taken(number).await else { break };
-            inputs.push(Acknowledged { text, message_id });
+            let Some(input) = self.until_taken(number).await else { break };
+            inputs.push(input);
             sleep(Duration::from_millis(self.rng.u64(..25))).await;
         }
         for Twin { number, sending } in twins {
-            let first = inputs.get(number).map(|input| &input.message_id);
-            match (sending.await.unwrap(), first) {
-                (Attempt::Taken(id), Some(first)) if id != *first => self.tally.wrong(format!(
-                    "{} was acknowledged as {first} and as {id}",
-                    self.text(number)
-                )),
-                (Attempt::Taken(_) | Attempt::Again(_), _) => {}
+            let Attempt::Taken(again) = sending.await.unwrap() else { continue };
+            let Some(first) = inputs.get(number) else { continue };
+            if again.message_id != first.message_id || again.text != first.text {
+                self.tally.wrong(format!("acknowledged as {first:?} and as {again:?}"));
+            } else if again.timestamp != first.timestamp {
+                // Without memory core cannot look up when it was first said; with it, it must.
+                self.tally.count("repeated inputs acknowledged with another time");
+                if again.stored && first.stored {
+                    self.tally.wrong(format!("acknowledged as {first:?} and as {again:?}"));
+                }
             }
         }
         let conversation = self.conversation.unwrap_or_else(|| "default".to_owned());
@@ -98,8 +103,8 @@ impl Writer {
         format!("{} {number}", self.name)
     }
 
-    /// Sends an input until it is acknowledged; its id.
-    async fn until_taken(&mut self, number: usize) -> Option<String> {
+    /// Sends an input until it is acknowledged.
+    async fn until_taken(&mut self, number: usize) -> Option<Acknowledged> {
         let begun = Instant::now();
         let mut attempts = 0;
         while begun.elapsed() < INPUT_DEADLINE {
@@ -107,13 +112,16 @@ impl Writer {
             let asked = Instant::now();
             let question = self.question(number);
             match attempt(question, &self.tally).await {
-                Attempt::Taken(id) => {
+                Attempt::Taken(input) => {
+                    if input.text != self.text(number) {
+                        self.tally.wrong(format!("{} became {input:?}", self.text(number)));
+                    }
                     self.tally.succeeded("core", asked);
                     self.tally.count("inputs acknowledged");
                     if attempts > 1 {
                         self.tally.count("inputs that took several attempts");
                     }
-                    return Some(id);
+                    return Some(input);
                 }
                 Attempt::Again(pause) => sleep(pause).await,
             }
@@ -188,10 +196,14 @@ fn taken(answer: &Answer, asked: Instant, tally: &Tally) -> Attempt {
     if answer.header("idempotency-replayed").is_some() {
         tally.count("answers replayed");
     }
-    match body["data"]["message_id"].as_str() {
-        Some(id) => Attempt::Taken(id.to_owned()),
-        None => {
-            tally.wrong(format!("an acknowledgement without an id: {body}"));
+    let text = |name: &str| body["data"][name].as_str().map(str::to_owned);
+    match (text("content"), text("message_id"), text("timestamp")) {
+        (Some(text), Some(message_id), Some(timestamp)) => {
+            let stored = body["status"] == "received";
+            Attempt::Taken(Acknowledged { text, message_id, timestamp, stored })
+        }
+        _ => {
+            tally.wrong(format!("an acknowledgement that is not whole: {body}"));
             Attempt::Again(RETRY_MAX)
         }
     }
