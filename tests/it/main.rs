@@ -15,3 +15,4 @@ mod hostile;
 mod rules;
 mod smoke;
 mod tidy;
+mod torture;

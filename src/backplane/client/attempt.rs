@@ -216,6 +216,8 @@ fn check_head(service: &str, headers: &HeaderMap, most: usize) -> Result<(), Mis
 /// What the head of an answer says of it.
 struct Head {
     status: u16,
+    /// Bytes its body has, if it says so.
+    length: Option<usize>,
     /// Whether it asks to come back later, and when if that can be read.
     asks_to_wait: bool,
     wait: Option<Duration>,
@@ -228,6 +230,7 @@ impl Head {
         let asked = text("retry-after");
         Head {
             status: response.status().as_u16(),
+            length: text("content-length").and_then(|length| length.parse().ok()),
             asks_to_wait: asked.is_some(),
             wait: asked.and_then(|asked| retry_after(&asked, clock::now_seconds())),
             retry: text(RETRY_HEADER),
@@ -246,11 +249,19 @@ fn retry_after(text: &str, now: i64) -> Option<Duration> {
 }
 
 fn read_reply(service: &str, head: &Head, body: &[u8]) -> Result<Value, Missed> {
-    let &Head { status, asks_to_wait, wait, ref retry } = head;
+    let &Head { status, length, asks_to_wait, wait, ref retry } = head;
     let (outcome, setback) = classify(status, asks_to_wait);
     let value: Result<Value, _> = serde_json::from_slice(body);
     let Some(setback) = setback else {
-        return value.map_err(|error| unreadable(service, &format!("no JSON: {error}")));
+        return value.map_err(|error| {
+            // The transport takes the end of a connection for the end of a body.
+            let cut = length.map_or(error.is_eof(), |length| body.len() < length);
+            if cut {
+                not_read(service, &PayloadError::Incomplete(None))
+            } else {
+                unreadable(service, &format!("no JSON: {error}"))
+            }
+        });
     };
     let mut failure = error_from_body(status, value.ok().as_ref()).of_service(service);
     if matches!(failure.kind, Kind::Unauthorized | Kind::TokenExpired | Kind::InvalidCredentials) {
@@ -333,6 +344,21 @@ mod tests {
         assert_eq!((missed.outcome, missed.setback), (Outcome::Neutral, Setback::Final));
         let broken = not_read("memory", &PayloadError::Incomplete(None));
         assert_eq!((broken.outcome, broken.setback), (Outcome::Failure, Setback::Unknown));
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_is_a_broken_connection_and_not_a_bad_reply() {
+        let read = |length, body: &str| {
+            let head = Head { status: 200, length, asks_to_wait: false, wait: None, retry: None };
+            let missed = read_reply("memory", &head, body.as_bytes()).unwrap_err();
+            (missed.failure.kind, missed.setback)
+        };
+        let (cut, bad) = ((Kind::Connection, Setback::Unknown), (Kind::BadReply, Setback::Final));
+        assert_eq!(read(Some(9), "[1, 2"), cut);
+        assert_eq!(read(None, "[1, 2"), cut);
+        assert_eq!(read(Some(5), "[1, 2"), bad);
+        assert_eq!(read(Some(0), ""), bad);
+        assert_eq!(read(None, "[1,,]"), bad);
     }
 
     #[test]

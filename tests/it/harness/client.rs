@@ -124,6 +124,12 @@ impl Question {
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let read = response.timeout(super::DEADLINE).body().limit(BODY_BYTES_MAX).await;
             let body = read.map_err(|error| failed(error.to_string()))?;
+            // The client takes the end of a connection for the end of a body.
+            let length = headers.get("content-length").and_then(|length| length.to_str().ok());
+            if length.and_then(|length| length.parse().ok()).is_some_and(|n: usize| body.len() < n)
+            {
+                return Err(failed("the answer was cut".to_owned()));
+            }
             Ok(Answer { status, headers, body })
         };
         within(&what, exchange).await
@@ -143,6 +149,20 @@ impl Question {
         }
         answer.body = within(&self.what, response.body()).await.unwrap();
         (answer, None)
+    }
+}
+
+impl Question {
+    /// Asks for a stream of events; why there is none, if there is none.
+    pub(crate) async fn try_open(self) -> Result<Events, String> {
+        let what = self.what;
+        let response = within(&what, self.request.send_body(self.body)).await;
+        let response = response.map_err(|error| format!("{what}: {error}"))?;
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            return Ok(Events::of(&what, response));
+        }
+        Err(format!("{what}: {}", response.status()))
     }
 }
 

@@ -15,7 +15,7 @@ use std::{future::Future, time::Duration};
 pub(crate) use client::{Answer, Client, raw_exchange};
 pub(crate) use cluster::Cluster;
 pub(crate) use golden::{assert_error, assert_has, assert_json};
-pub(crate) use node::Node;
+pub(crate) use node::{Door, Node};
 pub(crate) use users::User;
 
 /// Longest wait for anything that must happen; generous, because builds run beside the tests.

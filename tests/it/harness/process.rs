@@ -103,6 +103,21 @@ impl RealProcess {
         self.wait().await;
     }
 
+    /// `kill -9` of one whose output is still wanted: wait for its end next.
+    pub(crate) fn start_kill(&mut self) {
+        self.child.start_kill().unwrap();
+    }
+
+    /// Its id, for as long as it has not been waited for.
+    pub(crate) fn running(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Sends a signal by its name: `TERM`, `INT`, `STOP`, `CONT`.
     pub(crate) async fn signal(&self, name: &str) {
         // The shell's own `kill`: a bare machine need not have another.
