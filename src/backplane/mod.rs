@@ -20,3 +20,4 @@ pub mod secrets;
 pub mod stream;
 pub mod token;
 pub mod vitals;
+pub mod wire;
