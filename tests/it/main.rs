@@ -13,5 +13,6 @@ mod failure;
 mod harness;
 mod hostile;
 mod rules;
+mod simulation;
 mod smoke;
 mod tidy;
