@@ -236,9 +236,12 @@ proptest! {
         id in prop::option::of(any::<i64>()), data in "[^\r]{0,60}",
     ) {
         let text = sse::render(id, &data);
-        let read = Parser::new().feed(text.as_bytes()).expect("good");
-        let id = id.map(|id| id.to_string());
-        prop_assert_eq!(read, vec![Event { kind: String::new(), id, data: Some(data) }]);
+        let event =
+            Event { kind: String::new(), id: id.map(|id| id.to_string()), data: Some(data) };
+        for end in ["\n", "\r\n", "\r"] {
+            let read = Parser::new().feed(text.replace('\n', end).as_bytes()).expect("good");
+            prop_assert_eq!(read, std::slice::from_ref(&event), "lines end in {:?}", end);
+        }
     }
 
     #[test]

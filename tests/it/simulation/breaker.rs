@@ -87,6 +87,12 @@ impl Rig {
             self.probes.borrow_mut().push((number, lease));
         }
         self.look();
+        if admitted.is_err() && self.cell().state() == State::HalfOpen {
+            // A place that was given back is free for the next one.
+            let (taken, most) = (self.probes.borrow().len(), self.policy.half_open_max_calls);
+            let full = u32::try_from(taken).unwrap() >= most;
+            self.world.must(full, format!("refused with {taken} probes of {most} under way"));
+        }
         admitted.ok().map(|permit| (number, permit))
     }
 
@@ -162,7 +168,7 @@ impl Rig {
     }
 }
 
-fn schedule(world: World) -> LocalBoxFuture<'static, ()> {
+pub(super) fn schedule(world: World) -> LocalBoxFuture<'static, ()> {
     Box::pin(async move {
         let mut chance = world.chance();
         let (house, metrics) = (House::new(), Metrics::new("simulation"));

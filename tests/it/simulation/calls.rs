@@ -55,7 +55,7 @@ struct Settings {
 }
 
 /// The product's settings, with shorter times and a smaller budget, so that a minute shows them.
-fn settings() -> Settings {
+fn settings(chance: &mut Chance) -> Settings {
     static PARSED: OnceLock<Settings> = OnceLock::new();
     let mut settings = PARSED.get_or_init(|| Settings::parse_from(["simulation"])).clone();
     let seconds = Duration::from_secs;
@@ -64,7 +64,10 @@ fn settings() -> Settings {
     calls.call_timeout = seconds(3);
     calls.connection_timeout = seconds(1);
     calls.circuit_breaker_reset_timeout = seconds(5);
-    calls.retry_budget_floor = 0.5;
+    // So small that a bad minute spends it, also where no breaker cuts the minute short.
+    calls.retry_budget_floor = 0.2;
+    calls.circuit_breaker_threshold = *chance.of(&[5, 100]);
+    calls.circuit_breaker_failure_rate = *chance.of(&[0.0, 0.5]);
     calls.max_connections_per_service = 11;
     settings.services.health_check_timeout = seconds(1);
     settings
@@ -96,6 +99,8 @@ struct Rig {
     hosts: Vec<Rc<Host>>,
     echo: Rc<Echo>,
     calls: Cell<usize>,
+    /// Calls that were refused before anything was sent.
+    refused: Cell<usize>,
     begun: Instant,
 }
 
@@ -107,7 +112,7 @@ impl Rig {
         let hosts: Vec<_> = (0..chance.below(3) + 1)
             .map(|number| network.host(&format!("m{number}"), Rc::<Echo>::clone(&echo)))
             .collect();
-        let settings = settings();
+        let settings = settings(&mut chance);
         let (house, metrics) = (House::new(), Metrics::new("simulation"));
         let calls = Arc::new(settings.calls.clone());
         let discovery = DiscoveryActor::start(&house, &metrics, &calls, &settings.services);
@@ -123,8 +128,19 @@ impl Rig {
             own_name: "core",
         };
         let clients = Clients::new(shared, "simulation".to_owned());
-        let (calls, begun) = (Cell::new(0), Instant::now());
-        Rc::new(Rig { world, settings, house, discovery, clients, hosts, echo, calls, begun })
+        let (calls, refused, begun) = (Cell::new(0), Cell::new(0), Instant::now());
+        Rc::new(Rig {
+            world,
+            settings,
+            house,
+            discovery,
+            clients,
+            hosts,
+            echo,
+            calls,
+            refused,
+            begun,
+        })
     }
 
     fn directory(&self) -> &Directory {
@@ -149,7 +165,11 @@ impl Rig {
                 value["number"] == number,
                 format!("call {number} got the answer of another: {value}"),
             ),
-            Err(failure) => world.note(format!("call {number} failed: {failure}")),
+            Err(failure) => {
+                let unsent = failure.kind == Kind::CircuitOpen;
+                self.refused.set(self.refused.get() + usize::from(unsent));
+                world.note(format!("call {number} failed: {failure}"));
+            }
         }
         let done = self.echo.0.borrow().get(&number.to_string()).map_or(0, BTreeSet::len);
         let once = repeatable == Repeatable::IfNeverSent;
@@ -186,13 +206,14 @@ impl Rig {
     /// what it held at the beginning.
     fn must_have_kept_its_budget(&self) {
         let attempts: usize = self.hosts.iter().map(|host| host.attempts.get()).sum();
-        let (calls, settings) = (self.calls.get(), &self.settings.calls);
+        let calls = self.calls.get() - self.refused.get();
+        let settings = &self.settings.calls;
         let float = |count: usize| f64::from(u32::try_from(count).unwrap());
         let floor = settings.retry_budget_floor;
         let most = float(calls) * (1.0 + settings.retry_budget_ratio)
             + floor * self.begun.elapsed().as_secs_f64()
             + (floor * 10.0).max(1.0);
-        let text = format!("{attempts} attempts of {calls} calls; {most:.1} are allowed");
+        let text = format!("{attempts} attempts for {calls} calls; {most:.1} are allowed");
         self.world.must(float(attempts) <= most, &text);
         self.world.note(text);
     }
