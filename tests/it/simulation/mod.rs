@@ -13,6 +13,7 @@ mod breaker;
 mod calls;
 mod clients;
 mod core;
+mod far_end;
 mod memory;
 mod network;
 mod node;

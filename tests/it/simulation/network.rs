@@ -1,5 +1,5 @@
-//! The simulated network: connections that are pipes in this process, HTTP servers on their far
-//! ends, and faults drawn from the seed.
+//! The simulated network: connections that are pipes in this process, and hosts whose moods come
+//! from the seed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,7 +8,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use actix_rt::net::{ActixStream, Ready};
@@ -20,11 +19,11 @@ use cortex::backplane::{config::Calls, wire::Wire};
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     sync::{mpsc, watch},
 };
 
-use super::{Chance, World};
+use super::{Chance, World, far_end::serve};
 
 /// Bytes on their way in one direction of a connection.
 const PIPE_BYTES: usize = 262_144;
@@ -128,11 +127,11 @@ pub(crate) trait Peer {
 /// One host: its mood, and a count of what reached it.
 pub(crate) struct Host {
     pub(crate) name: String,
-    world: World,
-    chance: RefCell<Chance>,
-    peer: Rc<dyn Peer>,
-    mood: Cell<Mood>,
-    cut: watch::Sender<u64>,
+    pub(super) world: World,
+    pub(super) chance: RefCell<Chance>,
+    pub(super) peer: Rc<dyn Peer>,
+    pub(super) mood: Cell<Mood>,
+    pub(super) cut: watch::Sender<u64>,
     /// Attempts of calls: those that reached it, and those that got no connection.
     pub(crate) attempts: Cell<usize>,
 }
@@ -146,11 +145,11 @@ impl Host {
         }
     }
 
-    fn draws(&self, percent: u8) -> bool {
+    pub(super) fn draws(&self, percent: u8) -> bool {
         self.chance.borrow_mut().percent(percent)
     }
 
-    async fn way(&self) {
+    pub(super) async fn way(&self) {
         let slow = self.mood.get().slow;
         let time = self.chance.borrow_mut().ms(0..slow + 1);
         tokio::time::sleep(time).await;
@@ -301,149 +300,4 @@ impl ActixStream for Pipe {
     fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         Poll::Ready(Ok(Ready::WRITABLE))
     }
-}
-
-/// The far end of a connection, until it is cut or its caller has gone.
-async fn serve(host: Rc<Host>, pipe: DuplexStream) {
-    let mut cut = host.cut.subscribe();
-    tokio::select! {
-        biased;
-        _ = cut.changed() => {}
-        _ = exchanges(&host, pipe) => {}
-    }
-}
-
-/// Exchanges one after the other; `None` when the connection is to end.
-async fn exchanges(host: &Rc<Host>, mut pipe: DuplexStream) -> Option<()> {
-    let mut read = Vec::new();
-    loop {
-        let request = next_request(&mut pipe, &mut read).await?;
-        if request.attempt.is_some() {
-            host.attempts.set(host.attempts.get() + 1);
-        }
-        let mood = host.mood.get();
-        host.way().await;
-        if host.draws(mood.hangs) {
-            return std::future::pending().await;
-        }
-        if host.draws(mood.loses_request) {
-            return None;
-        }
-        if host.draws(mood.ghost) {
-            let (host, wait) = (Rc::clone(host), host.chance.borrow_mut().ms(0..20_000));
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(wait).await;
-                host.world.note(format!("{} does late {}", host.name, request.path));
-                drop(host.peer.answer(&request));
-            });
-            return None;
-        }
-        if host.draws(mood.throttles) {
-            head_and_body(&mut pipe, "503 Service Unavailable\r\nretry-after: 1", b"{}").await?;
-            continue;
-        }
-        if host.draws(mood.fails) {
-            head_and_body(&mut pipe, "500 Internal Server Error", b"{}").await?;
-            continue;
-        }
-        let mut answer = host.peer.answer(&request);
-        if host.draws(mood.twice) {
-            answer = host.peer.answer(&request);
-        }
-        host.way().await;
-        if host.draws(mood.loses_answer) {
-            return None;
-        }
-        match answer {
-            Answer::Live(chunks) => live(host, &mut pipe, chunks).await?,
-            Answer::Json(..) if host.draws(mood.lies) => {
-                head_and_body(&mut pipe, "500 Internal Server Error", b"{}").await?;
-            }
-            Answer::Json(..) if host.draws(mood.babbles) => {
-                head_and_body(&mut pipe, "200 OK", b"{\"resu").await?;
-            }
-            Answer::Json(status, body) => {
-                let body = body.to_string();
-                head_and_body(&mut pipe, &format!("{status} Done"), body.as_bytes()).await?;
-            }
-        }
-    }
-}
-
-async fn head_and_body(pipe: &mut DuplexStream, status: &str, body: &[u8]) -> Option<()> {
-    let mut bytes = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    bytes.extend_from_slice(body);
-    pipe.write_all(&bytes).await.ok()
-}
-
-/// Sends chunks as they come, with a comment in every silence, until the caller goes.
-async fn live(
-    host: &Host,
-    pipe: &mut DuplexStream,
-    mut chunks: mpsc::Receiver<Bytes>,
-) -> Option<()> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
-    pipe.write_all(format!("{head}\r\n\r\n").as_bytes()).await.ok()?;
-    let mut nothing = [0; 1];
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            _ = pipe.read(&mut nothing) => return None,
-            chunk = chunks.recv() => chunk,
-            () = tokio::time::sleep(Duration::from_secs(15)) => Some(Bytes::from_static(b": \n\n")),
-        };
-        let Some(chunk) = chunk else {
-            return pipe.write_all(b"0\r\n\r\n").await.ok();
-        };
-        // A cut may fall inside an event.
-        let cuts = host.draws(host.mood.get().cuts_stream);
-        let whole = chunk.len();
-        let sent = if cuts { host.chance.borrow_mut().below(whole + 1) } else { whole };
-        let mut bytes = format!("{whole:x}\r\n").into_bytes();
-        bytes.extend_from_slice(&chunk[..sent]);
-        if !cuts {
-            bytes.extend_from_slice(b"\r\n");
-        }
-        pipe.write_all(&bytes).await.ok()?;
-        if cuts {
-            return None;
-        }
-    }
-}
-
-/// Reads one request, whole.
-async fn next_request(pipe: &mut DuplexStream, read: &mut Vec<u8>) -> Option<Request> {
-    loop {
-        if let Some((request, used)) = parse(read) {
-            read.drain(..used);
-            return Some(request);
-        }
-        if pipe.read_buf(read).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
-
-fn parse(read: &[u8]) -> Option<(Request, usize)> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = head.parse(read).expect("a good head") else {
-        return None;
-    };
-    let header = |name: &str| {
-        let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(found.value).ok()?.trim().parse::<usize>().ok()
-    };
-    let whole = length + header("content-length").unwrap_or_default();
-    let body = read.get(length..whole)?;
-    let request = Request {
-        path: percent_encoding::percent_decode_str(head.path?).decode_utf8().ok()?.into_owned(),
-        attempt: header("x-cortex-attempt").and_then(|number| u32::try_from(number).ok()),
-        body: serde_json::from_slice(body).unwrap_or_default(),
-    };
-    Some((request, whole))
 }
