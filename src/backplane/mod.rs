@@ -22,3 +22,4 @@ pub mod secrets;
 pub mod stream;
 pub mod token;
 pub mod vitals;
+pub mod wire;

@@ -13,6 +13,7 @@ mod failure;
 mod harness;
 mod hostile;
 mod rules;
+mod simulation;
 mod smoke;
 mod tidy;
 mod torture;

@@ -91,6 +91,9 @@ pub(crate) struct Terms<'a> {
 /// use has one round the whole call).
 #[must_use]
 pub fn http_client(settings: &Calls, connections: usize) -> Client {
+    if let Some(client) = settings.wire.client(settings, connections) {
+        return client;
+    }
     let connector = Connector::new()
         .timeout(settings.connection_timeout)
         .limit(connections)

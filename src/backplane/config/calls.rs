@@ -5,9 +5,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use crate::domain::{
-    backoff::{Backoff, Waits},
-    breaker::Policy,
+use crate::{
+    backplane::wire::Wire,
+    domain::{
+        backoff::{Backoff, Waits},
+        breaker::Policy,
+    },
 };
 
 /// How far the open times of breakers are spread, so that processes do not probe together.
@@ -107,6 +110,9 @@ pub struct Calls {
     /// Successful probes that close a breaker (count).
     #[arg(long, env = "CIRCUIT_BREAKER_SUCCESS_THRESHOLD", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub circuit_breaker_success_threshold: u32,
+    /// Where connections come from: the network, unless a test gives another way.
+    #[arg(skip)]
+    pub wire: Wire,
 }
 
 impl Calls {

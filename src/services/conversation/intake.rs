@@ -172,8 +172,11 @@ impl Conversations {
             // Known to be away at the start: it takes nothing, and need not be asked.
             let reach = *self.reach.borrow();
             if reach.since().is_none() {
-                let patience =
-                    if reach == Reach::Away { Duration::ZERO } else { self.store_patience };
+                let patience = if reach == Reach::Away {
+                    Duration::ZERO
+                } else {
+                    context::current_or(self.store_patience).remaining()
+                };
                 follower::begun(self.reach.clone(), patience).await?;
             }
             // The id makes a repetition harmless.

@@ -1,9 +1,11 @@
-//! The pure rules of calling: each known way a breaker can go wrong by name, and properties that
+//! The pure rules: each known way a breaker can go wrong by name, and properties that
 //! must hold whatever happens in whatever order.
 
 mod breaker_bugs;
 mod breaker_properties;
 mod calls;
+mod places;
+mod resume;
 
 use std::time::Duration;
 
