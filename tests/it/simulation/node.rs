@@ -135,8 +135,7 @@ impl Node {
         let Ground { house, metrics, tokens, trigger, drain, discovery, clients, .. } = ground;
         let path = settings.data.data_dir.join(DATABASE_FILE);
         let database = conversation::open(&path, &settings.data, &metrics).unwrap();
-        let queue = usize::from(settings.streams.events_per_subscriber_max);
-        let bus = BusActor::start(&house, &metrics, queue, settings.streams.streams_max);
+        let bus = BusActor::start(&house, &metrics, settings.streams.bounds());
         let control = Clients::new(clients.clone(), "control".to_owned());
         let memory = control.of("memory").unwrap();
         let reach = Follower::start(&house, memory.clone(), bus.clone(), discovery.check.clone());
