@@ -22,6 +22,24 @@ pub const NAME_CHARS_MAX: usize = 255;
 /// `content`.
 pub const ATTACHED_BYTES_MAX: usize = 262_144;
 
+/// How deep metadata may be nested: what is taken must still be read where it is wrapped, and the
+/// readers of JSON stop at 127 levels.
+pub const METADATA_DEPTH_MAX: usize = 64;
+
+/// Whether an object is nested no deeper than `most` levels, itself one of them.
+#[must_use]
+pub fn is_flat_enough(object: &Map<String, Value>, most: usize) -> bool {
+    object.values().all(|value| is_shallow(value, most.saturating_sub(1)))
+}
+
+fn is_shallow(value: &Value, most: usize) -> bool {
+    match value {
+        Value::Object(object) => most > 0 && is_flat_enough(object, most),
+        Value::Array(items) => most > 0 && items.iter().all(|item| is_shallow(item, most - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 /// How long an object is as JSON, in bytes; an empty one is not written for that.
 #[must_use]
 pub fn json_bytes(object: &Map<String, Value>) -> usize {

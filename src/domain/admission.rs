@@ -43,8 +43,8 @@ impl Admission {
         self.inside
     }
 
-    /// Lets one in; [`Admission::leave`] must follow, once. Whoever belongs to no user (a service,
-    /// an anonymous caller) is bound by the whole only.
+    /// Lets one in; [`Admission::leave`] must follow, once. A service, which belongs to no user, is bound
+    /// by the whole only.
     ///
     /// # Errors
     /// [`Refused`] when there is no place for them.

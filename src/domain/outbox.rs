@@ -44,25 +44,44 @@ impl Load {
     }
 }
 
-/// What waits, by user and conversation.
+/// What waits: how much of each user, and which conversations.
 #[derive(Debug)]
 pub struct Ledger {
     limits: Limits,
     all: Load,
-    users: HashMap<String, Waiting>,
+    users: HashMap<String, Load>,
+    conversations: HashMap<Place, usize>,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    load: Load,
-    conversations: HashMap<String, usize>,
+/// Where order is kept: in a conversation, whoever of its participants speaks. Everyone has a
+/// `default` one of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Conversation(String),
+    DefaultOf(String),
 }
+
+fn place(user: &str, conversation: &str) -> Place {
+    if conversation == DEFAULT {
+        Place::DefaultOf(user.to_owned())
+    } else {
+        Place::Conversation(conversation.to_owned())
+    }
+}
+
+/// The conversation of inputs that name none.
+const DEFAULT: &str = "default";
 
 impl Ledger {
     /// An empty one.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Ledger { limits, all: Load::default(), users: HashMap::new() }
+        Ledger {
+            limits,
+            all: Load::default(),
+            users: HashMap::new(),
+            conversations: HashMap::new(),
+        }
     }
 
     /// All that waits.
@@ -74,7 +93,8 @@ impl Ledger {
     /// Whether something of this conversation waits: what comes next must wait behind it.
     #[must_use]
     pub fn holds(&self, user: &str, conversation: &str) -> bool {
-        self.users.get(user).is_some_and(|waiting| waiting.conversations.contains_key(conversation))
+        !self.conversations.is_empty()
+            && self.conversations.contains_key(&place(user, conversation))
     }
 
     /// Whether an entry of `bytes` fits.
@@ -86,7 +106,7 @@ impl Ledger {
         if all.entries > self.limits.entries_max || all.bytes > self.limits.bytes_max {
             return Err(Full::Whole);
         }
-        let own = self.users.get(user).map(|waiting| waiting.load).unwrap_or_default().with(bytes);
+        let own = self.users.get(user).copied().unwrap_or_default().with(bytes);
         let within =
             |own: usize, most: usize| float(own) <= (float(most) * self.limits.user_share).max(1.0);
         let fits = within(own.entries, self.limits.entries_max)
@@ -97,30 +117,33 @@ impl Ledger {
     /// An entry waits from now on. What is on disk is counted even where it does not fit.
     pub fn add(&mut self, user: &str, conversation: &str, bytes: usize) {
         self.all = self.all.with(bytes);
-        let waiting = self.users.entry(user.to_owned()).or_default();
-        waiting.load = waiting.load.with(bytes);
-        *waiting.conversations.entry(conversation.to_owned()).or_default() += 1;
+        let load = self.users.entry(user.to_owned()).or_default();
+        *load = load.with(bytes);
+        *self.conversations.entry(place(user, conversation)).or_default() += 1;
     }
 
     /// An entry does not wait any more. One that was never added changes nothing.
     pub fn remove(&mut self, user: &str, conversation: &str, bytes: usize) {
-        let Some(waiting) = self.users.get_mut(user) else { return };
-        let Some(count) = waiting.conversations.get_mut(conversation) else { return };
+        let place = place(user, conversation);
+        let Some(load) = self.users.get_mut(user) else { return };
+        let Some(count) = self.conversations.get_mut(&place) else { return };
         *count -= 1;
         if *count == 0 {
-            waiting.conversations.remove(conversation);
+            self.conversations.remove(&place);
         }
-        waiting.load = waiting.load.without(bytes);
-        self.all = self.all.without(bytes);
-        if waiting.conversations.is_empty() {
+        *load = load.without(bytes);
+        if load.entries == 0 {
             self.users.remove(user);
         }
+        self.all = self.all.without(bytes);
     }
 }
 
-/// Counts up to 2^53 are exact, far beyond any outbox.
+/// Exact to 2^32, and from there on to a part in four thousand million, which is enough for a share.
 fn float(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
+    let (high, low) = (count >> 32, count & 0xffff_ffff);
+    let part = |half: usize| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
+    part(high) * 4_294_967_296.0 + part(low)
 }
 
 /// Whether a refusal of this kind would be the same at every later time: the fault is in what was
@@ -129,7 +152,6 @@ fn float(count: usize) -> f64 {
 pub fn is_for_good(kind: Kind) -> bool {
     match kind {
         Kind::Validation
-        | Kind::InvalidRequest
         | Kind::InvalidParameter
         | Kind::MissingParameter
         | Kind::TooLarge
@@ -139,6 +161,8 @@ pub fn is_for_good(kind: Kind) -> bool {
         | Kind::TokenExpired
         | Kind::Unauthorized
         | Kind::PermissionDenied
+        // Also what a body is that broke off or came too late on its way.
+        | Kind::InvalidRequest
         | Kind::NotFound
         | Kind::ToolNotFound
         | Kind::ServiceNotFound
@@ -169,7 +193,11 @@ mod tests {
         ledger.add("u", "c", 3);
         ledger.add("u", "c", 4);
         assert!(ledger.holds("u", "c"));
-        assert!(!ledger.holds("u", "d") && !ledger.holds("v", "c"));
+        assert!(!ledger.holds("u", "d"));
+        assert!(ledger.holds("v", "c"), "whoever takes part waits");
+        ledger.add("u", "default", 1);
+        assert!(!ledger.holds("v", "default"), "each has their own");
+        ledger.remove("u", "default", 1);
         ledger.remove("u", "c", 3);
         assert!(ledger.holds("u", "c"));
         ledger.remove("u", "c", 4);
@@ -202,7 +230,7 @@ mod tests {
     #[test]
     fn only_the_callers_own_mistakes_are_for_good() {
         let lasting: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| is_for_good(*kind)).collect();
-        assert_eq!(lasting.len(), 7);
+        assert_eq!(lasting.len(), 6);
         assert!(!is_for_good(Kind::Timeout) && is_for_good(Kind::Validation));
     }
 }

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// Pieces a window is made of; it slides by one piece at a time.
 pub const BUCKETS: u64 = 10;
+/// Pieces a call may end late by; more means that the stamps have wrapped.
+const NEWER_MAX: u64 = 3600;
 /// A bucket is one word: a stamp (20 bits), all calls (22 bits), bad ones (22 bits).
 const COUNT_BITS: u32 = 22;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
@@ -55,7 +57,9 @@ impl Window {
         let one = (1 << COUNT_BITS) | u64::from(bad);
         let counted = |old: u64| {
             let (age, calls) = (age(stamp, old), calls(old));
-            if calls == 0 || (age > 0 && age < STAMP_MASK / 2) {
+            // Newer by a little means that this call ended late; by more, that the stamps wrapped.
+            let is_newer = age > STAMP_MASK - NEWER_MAX;
+            if calls == 0 || (age > 0 && !is_newer) {
                 Some((stamp << (2 * COUNT_BITS)) | one)
             } else {
                 // A full piece, and one that is newer than this call, stay as they are.
@@ -129,7 +133,7 @@ mod tests {
     async fn a_window_still_counts_after_its_stamps_have_wrapped() {
         let now = Instant::now();
         let window = Window::new(Duration::from_secs(10), now);
-        for days in [1, 7, 13, 40] {
+        for days in [1, 7, 16, 25, 40, 49] {
             let later = now + Duration::from_secs(86_400 * days);
             window.count(true, later);
             assert_eq!(window.tally(later), Tally { calls: 1, bad: 1 }, "after {days} days");

@@ -1,6 +1,6 @@
 //! The core process.
 
-use std::{future::Future, net::TcpListener, path::Path, rc::Rc, time::Duration};
+use std::{future::Future, net::TcpListener, rc::Rc, time::Duration};
 
 use actix_web::web::{Data, ServiceConfig};
 use clap::Args;
@@ -112,7 +112,7 @@ pub async fn run(
         bus.clone(),
         ground.discovery.check.clone(),
     );
-    let outbox = open_outbox(&settings, &ground, &path, control.of("memory")?, &reach).await?;
+    let outbox = open_outbox(&settings, &ground, &database, control.of("memory")?, &reach).await?;
     let reporter = Reporter {
         service: "core",
         title: "Cortex Core",
@@ -144,12 +144,12 @@ pub async fn run(
 async fn open_outbox(
     settings: &Settings,
     ground: &Ground,
-    path: &Path,
+    database: &Database,
     memory: ServicePort,
     reach: &watch::Receiver<Reach>,
 ) -> Result<Outbox, Failure> {
     let patience = settings.data.db_pool_timeout;
-    let database = Database::open(path, OUTBOX_CONNECTIONS, patience, false, &ground.metrics)?;
+    let own = database.beside(OUTBOX_CONNECTIONS, patience)?;
     let carrier = Carrier {
         memory,
         // One body of the largest size, or many smaller ones.
@@ -157,7 +157,8 @@ async fn open_outbox(
         deadline: settings.calls.call_timeout,
     };
     let (house, metrics) = (&ground.house, &ground.metrics);
-    Outbox::start(database, carrier, reach.clone(), &settings.outbox, house, metrics).await
+    let databases = (own, database.clone());
+    Outbox::start(databases, carrier, reach.clone(), &settings.outbox, house, metrics).await
 }
 
 /// What makes core's state on a worker, from that worker's clients.

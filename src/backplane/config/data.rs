@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::duration;
+use super::{duration, interval};
 
 /// Where a process keeps its data.
 #[derive(Args, Clone, Debug)]
@@ -39,15 +39,6 @@ pub struct Storage {
     /// Largest store that is looked over whole before it is used; 0 looks over none (bytes).
     #[arg(long, env = "STORE_CHECK_MAX", default_value_t = 67_108_864)]
     pub store_check_max: u64,
-}
-
-/// A duration between two ticks: not none.
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
-    if interval < Duration::from_millis(1) {
-        return Err("must be at least 1ms".to_owned());
-    }
-    Ok(interval)
 }
 
 impl Data {

@@ -40,6 +40,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_out_of_range| format!("{text:?} is no duration from 0 on"))
 }
 
+/// A duration between two ticks: not none.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_millis(1) {
+        return Err("must be at least 1ms".to_owned());
+    }
+    Ok(interval)
+}
+
 /// A path that may be empty, which counts as not set.
 #[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
 fn path_or_none(text: &str) -> Result<PathBuf, String> {
@@ -110,15 +119,15 @@ pub struct Logs {
 #[command(next_help_heading = "Streams")]
 pub struct Streams {
     /// Time between `heartbeat` events on the output stream (seconds).
-    #[arg(long, env = "HEARTBEAT_INTERVAL", default_value = "30", value_parser = duration)]
+    #[arg(long, env = "HEARTBEAT_INTERVAL", default_value = "30", value_parser = interval)]
     pub heartbeat_interval: Duration,
     /// Time without traffic after which a comment keeps a stream open (seconds).
-    #[arg(long, env = "STREAM_KEEP_ALIVE", default_value = "15", value_parser = duration)]
+    #[arg(long, env = "STREAM_KEEP_ALIVE", default_value = "15", value_parser = interval)]
     pub stream_keep_alive: Duration,
     /// Events that wait for a slow reader before it is dropped (count).
     #[arg(long, env = "EVENTS_PER_SUBSCRIBER_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub events_per_subscriber_max: u16,
-    /// What these events may have together, unless one alone has more (bytes).
+    /// What these events may have together before another is one too many (bytes).
     #[arg(long, env = "EVENT_BYTES_PER_SUBSCRIBER_MAX", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
     pub event_bytes_per_subscriber_max: u32,
     /// Streams open at once (count).

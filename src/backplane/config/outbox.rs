@@ -57,10 +57,10 @@ impl Outbox {
 
 fn ratio(text: &str) -> Result<f64, String> {
     let value: f64 = text.trim().parse().map_err(|_no_number| format!("{text:?} is no number"))?;
-    if (0.0..=1.0).contains(&value) {
+    if value > 0.0 && value <= 1.0 {
         return Ok(value);
     }
-    Err(format!("{text} is not between 0 and 1"))
+    Err(format!("{text} is not above 0 and at most 1"))
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_share_is_between_nothing_and_all() {
         assert_eq!(ratio("0.5"), Ok(0.5));
-        for bad in ["-0.1", "1.1", "NaN", "half"] {
+        for bad in ["-0.1", "0", "1.1", "NaN", "half"] {
             assert!(ratio(bad).is_err(), "{bad}");
         }
     }

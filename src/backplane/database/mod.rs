@@ -19,7 +19,7 @@ pub use self::{
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -282,6 +282,8 @@ pub struct Database {
     metrics: Metrics,
     patience: Duration,
     path: PathBuf,
+    /// The file's identity when it was opened.
+    inode: Option<u64>,
     damage: Damage,
 }
 
@@ -310,8 +312,35 @@ impl Database {
             metrics: metrics.clone(),
             patience,
             path: path.to_owned(),
+            inode: std::fs::metadata(path).map(|file| file.ino()).ok(),
             damage: Damage::default(),
         })
+    }
+
+    /// Another pool of `size` connections to the same file, which shares what is known of it.
+    ///
+    /// # Errors
+    /// `database_error` when the pool cannot be made.
+    pub fn beside(&self, size: u16, patience: Duration) -> Result<Self, Failure> {
+        let other = Database::open(&self.path, size, patience, false, &self.metrics)?;
+        Ok(Database { damage: self.damage.clone(), inode: self.inode, ..other })
+    }
+
+    /// Whether what is written now would be found again: the file is still the one that was opened,
+    /// and whole as far as is known. Asked before a commit that acknowledges something.
+    ///
+    /// # Errors
+    /// `database_error` naming what is wrong.
+    pub fn may_be_written(&self) -> Result<(), Failure> {
+        self.damage.refuse()?;
+        let there = std::fs::metadata(&self.path).map(|file| file.ino()).ok();
+        if there.is_some() && there == self.inode {
+            return Ok(());
+        }
+        log::error!("the store's file is gone or was replaced path={}", self.path.display());
+        let text =
+            "the store's file is gone or was replaced: put it back, or start the process anew";
+        Err(Failure::new(Kind::Storage, text))
     }
 
     /// Whether the store is known to be damaged; clones share it.
@@ -359,7 +388,7 @@ impl Database {
     /// # Errors
     /// As [`Database::run`].
     pub async fn check(&self) -> Result<u64, Failure> {
-        self.damage.refuse()?;
+        self.may_be_written()?;
         self.run("check", "sqlite", |connection| {
             connection
                 .batch_execute("SELECT count(*) FROM sqlite_schema")

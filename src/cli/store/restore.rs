@@ -44,6 +44,9 @@ struct Plan {
     held: database::Held,
 }
 
+/// Sequence numbers left out where it is not known how far the replaced store had come.
+const NUMBERS_LEFT_OUT: i64 = 1 << 32;
+
 /// Brings back each store of the backup: all are held and verified before the first is replaced.
 pub(in crate::cli) async fn run(args: RestoreArgs) -> Outcome {
     let mut plans = Vec::new();
@@ -61,7 +64,8 @@ pub(in crate::cli) async fn run(args: RestoreArgs) -> Outcome {
         })?;
         plans.push(Plan { store, from, to, held });
     }
-    for Plan { store, from, .. } in &plans {
+    for Plan { store, from, to, .. } in &plans {
+        must_be_its_own(*store, to)?;
         let (store, path) = (*store, from.clone());
         let how_far = || format!("{}: verifying the backup", store.name());
         progress::watched(how_far, move || must_be_whole(store, &path)).await?;
@@ -123,14 +127,41 @@ fn must_be_whole(store: Store, from: &Path) -> Outcome {
     findings.into_iter().next().map_or(Ok(()), |finding| Err(refuse(finding)))
 }
 
+/// What is to be replaced must not be another service's store.
+fn must_be_its_own(store: Store, to: &Path) -> Outcome {
+    if !to.exists() {
+        return Ok(());
+    }
+    // What cannot be read says nothing; it may be the damage that is to be mended.
+    let found = open(to).and_then(|mut connection| owner(&mut connection, to));
+    match found {
+        Ok(found) if found != store => Err(Trouble::plain(format!(
+            "{} is the store of {}, not of {}; nothing was changed",
+            to.display(),
+            found.name(),
+            store.name()
+        ))),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Copies the backup beside the store, and gives it the store's name when it is whole.
 fn put_back(plan: &Plan) -> Outcome<(Holding, Option<PathBuf>)> {
     let Plan { store, from, to, held: _held } = plan;
     let partial =
         database::copy_into(&mut open(from)?, to).map_err(|failure| Trouble::of(&failure))?;
     let old_head = written_back(*store, to);
-    if let Some(head) = old_head {
-        go_on_after(&partial, head)?;
+    match old_head {
+        Some(head) => go_on_after(&partial, head)?,
+        // Unread, it may have given out any numbers; a margin no store passes between two backups.
+        None if *store == Store::Memory => {
+            let mut copy = database::connect(&partial).map_err(|failure| Trouble::of(&failure))?;
+            let head = memory::store::log_head(&mut copy)
+                .map_err(|error| Trouble::plain(format!("{}: {error}", partial.display())))?;
+            drop(copy);
+            go_on_after(&partial, head.saturating_add(NUMBERS_LEFT_OUT))?;
+        }
+        None => {}
     }
     let holding = backup::verified(*store, &partial)?;
     let aside = keep_aside(to, old_head.is_some())?;

@@ -122,8 +122,15 @@ async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Res
             Ok(items) => {
                 let Some(last) = items.last() else {
                     // A reader may know more than a store that was set back: go on from there.
-                    let head = core.conversations.log_head().await.unwrap_or(seq);
-                    return Ok(seq.min(head));
+                    match core.conversations.log_head().await {
+                        Ok(head) => return Ok(seq.min(head)),
+                        Err(failure) => {
+                            log::warn!("the end of the log is not known yet cause={failure}");
+                            out.send(Bytes::from_static(b": waiting for memory\n\n")).await?;
+                            tokio::time::sleep(REPLAY_PAUSE).await;
+                            continue;
+                        }
+                    }
                 };
                 seq = last.seq;
                 let mut chunk = BytesMut::new();

@@ -33,7 +33,7 @@ use crate::{
 const LOG: &str = "log/stream";
 
 /// Events given to the bus in one message, at most.
-const EVENTS_AT_ONCE: usize = 256;
+const EVENTS_AT_ONCE: usize = 64;
 
 /// Carries memory's log to the event bus.
 pub struct Follower {
@@ -139,6 +139,8 @@ async fn follow(
     let mut last = i64::MIN;
     // The first failure is told, too.
     let mut connected = true;
+    // A stream ends now and then, with its token; that is no news.
+    let mut quiet = false;
     let mut waiting = None;
     loop {
         let next = match waiting.take() {
@@ -147,6 +149,10 @@ async fn follow(
         };
         let Some(item) = next else { return };
         match item {
+            StreamItem::Connected if std::mem::replace(&mut quiet, true) => {
+                log::debug!("following the log of memory on another connection");
+                connected = true;
+            }
             StreamItem::Connected => {
                 connected = true;
                 log::info!("following the log of memory");
@@ -175,27 +181,14 @@ async fn follow(
                     log::debug!("no check asked for cause={failure}");
                 }
                 if std::mem::replace(&mut connected, false) {
+                    quiet = false;
                     log::warn!("the log of memory is interrupted cause={failure}");
                 } else {
                     log::debug!("the log of memory is still away cause={failure}");
                 }
             }
             StreamItem::Event { seq, data } => {
-                let mut events: Vec<Broadcast> = broadcast(data).into_iter().collect();
-                last = seq.unwrap_or(last);
-                // What has come meanwhile goes along: one message for many events.
-                while events.len() < EVENTS_AT_ONCE {
-                    match reader.ready() {
-                        Some(StreamItem::Event { seq, data }) => {
-                            events.extend(broadcast(data));
-                            last = seq.unwrap_or(last);
-                        }
-                        other => {
-                            waiting = other;
-                            break;
-                        }
-                    }
-                }
+                let events = gather(&mut reader, (seq, data), &mut last, &mut waiting);
                 bus.publish(events);
                 if last > i64::MIN {
                     remember(seen, last);
@@ -203,6 +196,31 @@ async fn follow(
             }
         }
     }
+}
+
+/// An entry with those that have come meanwhile: one message for many events. `last` becomes the
+/// number of the last of them, `waiting` what came after them and is something else.
+fn gather(
+    reader: &mut StreamReader,
+    (seq, data): (Option<i64>, String),
+    last: &mut i64,
+    waiting: &mut Option<StreamItem>,
+) -> Vec<Broadcast> {
+    let mut events: Vec<Broadcast> = broadcast(data).into_iter().collect();
+    *last = seq.unwrap_or(*last);
+    while events.len() < EVENTS_AT_ONCE {
+        match reader.ready() {
+            Some(StreamItem::Event { seq, data }) => {
+                events.extend(broadcast(data));
+                *last = seq.unwrap_or(*last);
+            }
+            other => {
+                *waiting = other;
+                break;
+            }
+        }
+    }
+    events
 }
 
 /// A connection was not to be had, or broke; what was begun goes on from where it was.

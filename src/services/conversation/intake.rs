@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::{
     Caller, Conversations,
@@ -19,8 +20,8 @@ use crate::{
     contract::{
         conversation::{Input, Received},
         item::{
-            ALREADY_EXISTS, ATTACHED_BYTES_MAX, DEFAULT_CONVERSATION, NAME_CHARS_MAX, ROLE_USER,
-            Stored, json_bytes,
+            ALREADY_EXISTS, ATTACHED_BYTES_MAX, DEFAULT_CONVERSATION, METADATA_DEPTH_MAX,
+            NAME_CHARS_MAX, ROLE_USER, Stored, is_flat_enough, json_bytes,
         },
     },
     domain::{
@@ -90,6 +91,10 @@ fn check(caller: &Caller, received: &Received) -> Result<(), Failure> {
         let message = format!("holds more than {ATTACHED_BYTES_MAX} bytes");
         return Err(Failure::invalid_field("metadata", message, "value_error"));
     }
+    if !is_flat_enough(&received.metadata, METADATA_DEPTH_MAX) {
+        let message = format!("must be nested at most {METADATA_DEPTH_MAX} levels deep");
+        return Err(Failure::invalid_field("metadata", message, "value_error"));
+    }
     let fits = |text: &str| !text.is_empty() && text.chars().count() <= NAME_CHARS_MAX;
     if !fits(&received.conversation_id) {
         let message = format!("must have 1 to {NAME_CHARS_MAX} characters");
@@ -144,8 +149,9 @@ impl Conversations {
         check(caller, &received)?;
         // What follows something that waits must wait behind it.
         let (user, conversation) = (&caller.id, &received.conversation_id);
-        let cause = if self.outbox.released(user, conversation, self.memorys_part()).await {
-            match self.store(caller, &received).await {
+        let deadline = Instant::now() + self.memorys_part();
+        let cause = if self.outbox.released(user, conversation, deadline).await {
+            match self.store(caller, &received, deadline).await {
                 Ok(stored) => return stored_as(received, stored, key.is_some()),
                 Err(failure) if is_for_good(failure.kind) || gave_up() => return Err(failure),
                 Err(failure) if !self.outbox.is_in_use() => return Err(failure),
@@ -163,8 +169,13 @@ impl Conversations {
         left.mul_f64(MEMORYS_PART).min(self.store_patience)
     }
 
-    /// Stores an input in memory, within its part of the time.
-    async fn store(&self, caller: &Caller, received: &Received) -> Result<Stored, Failure> {
+    /// Stores an input in memory, by `deadline`.
+    async fn store(
+        &self,
+        caller: &Caller,
+        received: &Received,
+        deadline: Instant,
+    ) -> Result<Stored, Failure> {
         let mut arguments = Map::new();
         arguments.insert("user_id".to_owned(), json!(caller.id));
         arguments.insert("input_data".to_owned(), Value::Object(body(caller, received)));
@@ -183,7 +194,6 @@ impl Conversations {
             self.clients.of("memory")?.call("store_input", arguments, Repeatable::Always).await
         };
         let context = context::current_or(self.store_patience);
-        let deadline = tokio::time::Instant::now() + self.memorys_part();
         let reply = RequestContext { deadline, ..context }.scope(storing).await?;
         serde_json::from_value(reply).map_err(|error| {
             Failure::new(Kind::BadReply, format!("memory did not confirm the input: {error}"))
@@ -281,6 +291,12 @@ mod tests {
         let mut heavy = received();
         heavy.metadata.insert("x".into(), "y".repeat(ATTACHED_BYTES_MAX).into());
         assert_eq!(check(&caller("ann"), &heavy).unwrap_err().kind, Kind::Validation);
+        let mut deep = json!({});
+        for _ in 0..METADATA_DEPTH_MAX {
+            deep = json!([deep]);
+        }
+        let deep = Received { metadata: Map::from_iter([("x".to_owned(), deep)]), ..received() };
+        assert_eq!(check(&caller("ann"), &deep).unwrap_err().kind, Kind::Validation);
         let odd = Received { conversation_id: "c".repeat(256), ..received() };
         assert_eq!(check(&caller("ann"), &odd).unwrap_err().kind, Kind::Validation);
         assert_eq!(check(&caller(""), &received()).unwrap_err().kind, Kind::Unauthorized);

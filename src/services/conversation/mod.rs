@@ -39,6 +39,8 @@ use outbox::Outbox;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/core/sqlite");
 /// Name of the database file in the data directory.
 pub const DATABASE_FILE: &str = "core.db";
+/// Stores up to this size are looked over before they are used, in bytes.
+const STORE_CHECK_MAX: u64 = 64 * 1024 * 1024;
 /// Messages shown with a conversation, newest first.
 pub const MESSAGES_SHOWN: usize = 100;
 
@@ -69,6 +71,7 @@ pub struct Conversations {
 /// `database_error` naming what cannot be opened.
 pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Failure> {
     let mut connection = database::connect(path)?;
+    database::look_over(&mut connection, path, STORE_CHECK_MAX)?;
     database::migrate(&mut connection, MIGRATIONS, Store::Core)?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }

@@ -165,6 +165,8 @@ impl Shelf {
             return Ok(());
         }
         self.looks_again = Instant::now() + LOOKING_PAUSE;
+        // Opening makes a file that is not there, and an empty one takes its log with it.
+        self.same_file().map_err(|refused| refused.failure)?;
         let mut connection =
             database::connect(&self.path).map_err(|failure| failure.retry_after(LOOKING_PAUSE))?;
         let head = database::checkpoint(&mut connection)

@@ -166,6 +166,55 @@ async fn keys_hold_while_memory_is_away_and_no_acknowledged_input_is_swallowed_b
 }
 
 #[actix::test]
+async fn what_one_participant_said_waits_and_what_another_says_comes_behind_it() {
+    let mut cluster = Cluster::builder().with_memory_proxy().core_args(&QUICK).start().await;
+    let (ann, bob) = (User::new("ann"), User::new("bob"));
+    let (core, of_bob) = (cluster.core.of(&ann), cluster.core.of(&bob));
+    let made = core.post("/config/workspace", json!({"name": "n", "description": "d"})).await.ok();
+    let about = json!({"workspace_id": made["workspace"]["id"], "topic": "t",
+                       "participant_ids": [ann.id, bob.id]});
+    let made = core.post("/config/conversation", about).await.ok();
+    let id = made["conversation"]["id"].as_str().unwrap().to_owned();
+    let say = async |client: &Client, text: &str| {
+        let input = json!({"content": text, "conversation_id": id});
+        client.post("/input", input).await.ok()["status"].as_str().unwrap().to_owned()
+    };
+    let proxy = cluster.memory_proxy.as_ref().unwrap();
+    proxy.set(crate::harness::proxy::Mode::Refuse);
+    assert_eq!(say(&core, "ann first").await, "received_storage_pending");
+    proxy.set(crate::harness::proxy::Mode::Pass);
+    say(&of_bob, "bob second").await;
+    until_empty(&core).await;
+    let path = format!("conversation/{id}?limit=10&members={},{}", ann.id, bob.id);
+    let items = cluster.memory.of_service().resource(&path).await;
+    let seq = |text: &str| {
+        let items = items.as_array().unwrap();
+        items.iter().find(|item| item["content"] == text).unwrap()["seq"].as_i64().unwrap()
+    };
+    assert!(seq("ann first") < seq("bob second"), "{items}");
+    cluster.cognition.stop().await;
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn an_outbox_whose_file_is_gone_acknowledges_nothing() {
+    let mut cluster = Cluster::builder().core_args(&QUICK).start().await;
+    let core = cluster.core.of(&User::new("ann"));
+    cluster.memory.stop().await;
+    pend(&core, "kept").await;
+    let (folder, aside) = (cluster.data().join("core"), cluster.data().join("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    let refused = core.post("/input", json!({"content": "nowhere"})).await;
+    assert_error(&refused, 500, "database_error");
+    assert_eq!(core.get("/health").await.status, 503);
+    std::fs::rename(&aside, &folder).unwrap();
+    pend(&core, "kept too").await;
+    cluster.memory.start();
+    until_empty(&core).await;
+    cluster.stop().await;
+}
+
+#[actix::test]
 async fn an_input_memory_will_never_take_is_set_aside_shown_and_tried_again_at_the_next_start() {
     let mut cluster = Cluster::builder().core_args(&QUICK).start().await;
     let ann = User::new("ann");

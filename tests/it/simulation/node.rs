@@ -21,7 +21,7 @@ use clap::Parser;
 use cortex::{
     backplane::{
         client::Clients,
-        database::{self, Database, Store},
+        database::{self, Store},
         drain::Trigger,
         fanout::BusActor,
         gate::Gate,
@@ -144,12 +144,17 @@ impl Node {
             batch_bytes_max: settings.http.max_request_size,
             deadline: settings.calls.call_timeout,
         };
-        let store =
-            Database::open(&path, 2, settings.data.db_pool_timeout, false, &metrics).unwrap();
-        let outbox =
-            Outbox::start(store, carrier, reach.clone(), &settings.outbox, &house, &metrics)
-                .await
-                .unwrap();
+        let own = database.beside(2, settings.data.db_pool_timeout).unwrap();
+        let outbox = Outbox::start(
+            (own, database.clone()),
+            carrier,
+            reach.clone(),
+            &settings.outbox,
+            &house,
+            &metrics,
+        )
+        .await
+        .unwrap();
         let core = Core {
             conversations: Conversations::new(
                 database.clone(),

@@ -7,7 +7,7 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
     Carrier, Entry, Progress, Put, Shared,
@@ -28,6 +28,9 @@ use crate::{
 
 /// Entries one commit carries at most.
 const ENTRIES_PER_COMMIT_MAX: usize = 1024;
+
+/// Failed attempts in a row after which a batch is tried entry by entry.
+const SETBACKS_OF_A_BATCH: u32 = 8;
 
 /// Puts an input in; answered once it is on disk.
 #[derive(Message)]
@@ -74,6 +77,8 @@ pub(super) struct OutboxActor {
     one_by_one: usize,
     fell: bool,
     closed: bool,
+    /// Held by the commit under way.
+    writing: Arc<Mutex<()>>,
 }
 
 impl OutboxActor {
@@ -103,6 +108,7 @@ impl OutboxActor {
             one_by_one: 0,
             fell: false,
             closed: false,
+            writing: Arc::default(),
         }
     }
 
@@ -116,8 +122,16 @@ impl OutboxActor {
         let (entering, replies): (_, Vec<Reply>) = self.entering.drain(..count).unzip();
         let group = Arc::new(Group { entering, notes: mem::take(&mut self.notes) });
         let (database, written) = (self.database.clone(), Arc::clone(&group));
+        let turn = Arc::clone(&self.writing);
         let writing = async move {
-            database.run("commit", "outbox", move |connection| write(connection, &written)).await
+            let turn = turn.lock_owned().await;
+            database.may_be_written()?;
+            let write = move |connection: &mut _| {
+                // Held to the end of the commit, also when the actor falls meanwhile.
+                let _turn = turn;
+                write(connection, &written)
+            };
+            database.run("commit", "outbox", write).await
         };
         ctx.spawn(writing.into_actor(self).map(move |results, actor, ctx| {
             actor.committing = false;
@@ -145,6 +159,9 @@ impl OutboxActor {
                 }
                 for (row, note) in &group.notes {
                     settle(&mut ledger, row, note);
+                }
+                if !group.notes.is_empty() {
+                    self.setbacks = 0;
                 }
             }
             Err(failure) => {
@@ -202,7 +219,6 @@ impl OutboxActor {
     }
 
     fn carried(&mut self, rows: Vec<Row>, notes: Vec<Note>, ctx: &mut Context<Self>) {
-        self.setbacks = 0;
         self.one_by_one = self.one_by_one.saturating_sub(rows.len());
         if self.progress.borrow().trouble.is_some() {
             log::info!("memory takes inputs again");
@@ -210,6 +226,7 @@ impl OutboxActor {
         }
         if rows.is_empty() {
             // Counted, but not there: a commit of theirs is still under way.
+            self.setbacks = 0;
             self.delivering = false;
             return;
         }
@@ -227,6 +244,10 @@ impl OutboxActor {
             return;
         } else {
             self.setbacks = self.setbacks.saturating_add(1);
+            if self.setbacks.is_multiple_of(SETBACKS_OF_A_BATCH) {
+                // Perhaps it is one of them that memory cannot bear.
+                self.one_by_one = carried;
+            }
         }
         self.trouble(failure);
         self.deliver(ctx);
@@ -243,6 +264,7 @@ impl OutboxActor {
             actor.one_by_one = actor.one_by_one.saturating_sub(1);
             match rows {
                 Ok(rows) => {
+                    actor.delivering = !rows.is_empty();
                     actor.notes =
                         rows.into_iter().map(|row| (row, Note::Refused(why.clone()))).collect();
                     actor.commit(ctx);
@@ -266,15 +288,23 @@ impl OutboxActor {
     fn tell(&self) {
         let entries = lock(&self.ledger).load().entries;
         self.metrics.queue_depth("outbox", entries);
-        self.progress
-            .send_if_modified(|progress| mem::replace(&mut progress.entries, entries) != entries);
+        // Also when the number is the same: others may wait now.
+        self.progress.send_modify(|progress| {
+            progress.entries = entries;
+            if entries == 0 {
+                progress.trouble = None;
+            }
+        });
     }
 
     /// Counts anew what is on disk, after a fall in the middle of something.
     fn recount(&mut self, ctx: &mut Context<Self>) {
         self.committing = true;
         let (database, limits) = (self.database.clone(), self.limits);
+        let turn = Arc::clone(&self.writing);
         let counting = async move {
+            // A commit that was under way at the fall is still to be waited for.
+            let _turn = turn.lock_owned().await;
             database.run("select", "outbox", move |connection| ledger_of(connection, limits)).await
         };
         ctx.spawn(counting.into_actor(self).map(|counted, actor, ctx| match counted {
@@ -336,9 +366,6 @@ impl Handler<Enqueue> for OutboxActor {
         ctx: &mut Context<Self>,
     ) -> Self::Result {
         let row = row(entry);
-        if let Some(cause) = cause {
-            self.trouble(&cause);
-        }
         let mut ledger = lock(&self.ledger);
         if let Err(full) = ledger.fits(&row.user_id, row.input.len()) {
             let failure = refused(full, &ledger, self.limits);
@@ -346,6 +373,9 @@ impl Handler<Enqueue> for OutboxActor {
         }
         ledger.add(&row.user_id, &row.conversation_id, row.input.len());
         drop(ledger);
+        if let Some(cause) = cause {
+            self.trouble(&cause);
+        }
         let (reply, answer) = oneshot::channel();
         self.entering.push((row, reply));
         self.commit(ctx);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::store::{Note, Row};
 use crate::{
@@ -37,17 +38,40 @@ impl Carrier {
     /// Why memory could not be given them.
     pub(super) async fn carry(&self, rows: &[Row]) -> Result<Vec<Note>, Failure> {
         let mut inputs = Vec::with_capacity(rows.len());
+        let mut unreadable = Vec::with_capacity(rows.len());
         for row in rows {
-            inputs.push(json!({ "user_id": row.user_id, "input_data": body(row)? }));
+            match body(row) {
+                Ok(body) => {
+                    inputs.push(json!({ "user_id": row.user_id, "input_data": body }));
+                    unreadable.push(None);
+                }
+                // One that cannot be read must not keep the others.
+                Err(failure) => unreadable.push(Some(Note::Refused(failure.message))),
+            }
         }
-        let mut arguments = Map::new();
-        arguments.insert("inputs".to_owned(), Value::Array(inputs));
-        // The ids make a repetition harmless.
-        let call = self.memory.call(STORE_INPUTS, arguments, Repeatable::Always);
-        let reply = RequestContext::fresh(self.deadline).scope(call).await?;
-        let verdicts = verdicts(reply, rows.len())?;
-        rows.iter().zip(verdicts).map(|(row, verdict)| note(row, verdict)).collect()
+        let expected = inputs.len();
+        let mut verdicts = if expected == 0 {
+            Vec::new()
+        } else {
+            let mut arguments = Map::new();
+            arguments.insert("inputs".to_owned(), Value::Array(inputs));
+            // The ids make a repetition harmless.
+            let call = self.memory.call(STORE_INPUTS, arguments, Repeatable::Always);
+            let reply = RequestContext::fresh(self.deadline).scope(call).await?;
+            verdicts(reply, expected)?
+        }
+        .into_iter();
+        let mut fate = |(row, unreadable): (&Row, Option<Note>)| match unreadable {
+            Some(refused) => Ok(refused),
+            None => note(row, verdicts.next().unwrap_or_else(missing)),
+        };
+        rows.iter().zip(unreadable).map(&mut fate).collect()
     }
+}
+
+/// Never asked for: there are as many verdicts as inputs.
+fn missing() -> Verdict {
+    Verdict::refused("memory said nothing of it".to_owned())
 }
 
 fn body(row: &Row) -> Result<Map<String, Value>, Failure> {
@@ -81,13 +105,32 @@ fn note(row: &Row, verdict: Verdict) -> Result<Note, Failure> {
         return Ok(Note::Delivered);
     }
     let mut input = body(row)?;
-    let message_id = uuid::Uuid::now_v7().to_string();
+    let message_id = renamed(row, &input);
     input.insert("id".to_owned(), message_id.clone().into());
     let metadata = input.entry("metadata").or_insert_with(|| json!({}));
     if let Some(metadata) = metadata.as_object_mut() {
         metadata.insert(ACKNOWLEDGED_AS.to_owned(), row.message_id.clone().into());
     }
     Ok(Note::Renamed { message_id, input: Value::Object(input).to_string() })
+}
+
+/// The new id of an input whose id was taken: the same however often this happens to it (UUIDv8
+/// from SHA-256; RFC 9562, section 5.8).
+fn renamed(row: &Row, input: &Map<String, Value>) -> String {
+    let said = ["content", "conversation_id", "metadata"].map(|field| input.get(field));
+    let digest = Sha256::new()
+        .chain_update("cortex renamed\0")
+        .chain_update(&row.user_id)
+        .chain_update("\0")
+        .chain_update(&row.message_id)
+        .chain_update("\0")
+        .chain_update(json!(said).to_string())
+        .finalize();
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.iter()) {
+        *to = *from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 #[cfg(test)]
@@ -134,6 +177,11 @@ mod tests {
         };
         let input: Value = serde_json::from_str(&input).unwrap();
         assert_eq!(input["id"], message_id.as_str());
+        let again = verdict(json!({"status": "already_exists", "same_body": false}));
+        assert!(
+            matches!(note(&entry(), again), Ok(Note::Renamed { message_id: id, .. }) if id == message_id),
+            "the same input again gets the same id again"
+        );
         assert_eq!(input["content"], "hi");
         assert_eq!(input["metadata"], json!({"a": 1, "acknowledged_as": "m"}));
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     backplane::{clock, config, database::Database, metrics::Metrics, port::Port, vitals::House},
@@ -84,18 +84,20 @@ pub struct Outbox {
     enqueue: Port<Enqueue>,
     close: Port<Close>,
     ledger: Shared,
-    database: Database,
+    reader: Database,
     progress: watch::Receiver<Progress>,
     in_use: bool,
 }
 
 impl Outbox {
-    /// Opens the outbox in core's store and starts delivering once the log is followed.
+    /// Opens the outbox in core's store, with connections of its own in `database`, and starts
+    /// delivering once the log is followed. How it is, is read over `reader`, so that whoever asks
+    /// does not keep inputs waiting.
     ///
     /// # Errors
     /// `database_error` when what waits cannot be read.
     pub async fn start(
-        database: Database,
+        (database, reader): (Database, Database),
         carrier: Carrier,
         reach: watch::Receiver<Reach>,
         settings: &config::Outbox,
@@ -119,7 +121,7 @@ impl Outbox {
         let ledger = Arc::new(Mutex::new(ledger));
         let (progress, watched) = watch::channel(Progress { entries: waiting, trouble: None });
         let actor = OutboxActor::new(
-            (database.clone(), carrier, reach),
+            (database, carrier, reach),
             Arc::clone(&ledger),
             settings,
             progress,
@@ -129,7 +131,7 @@ impl Outbox {
         let enqueue = Port::to("outbox", &address, ENTERING_MAX, ENTERING_PATIENCE);
         let close = Port::to("outbox", &address, 1, ENTERING_PATIENCE);
         let in_use = limits.entries_max > 0;
-        Ok(Outbox { enqueue, close, ledger, database, progress: watched, in_use })
+        Ok(Outbox { enqueue, close, ledger, reader, progress: watched, in_use })
     }
 
     /// Whether there is one: without, memory's own failure is the answer.
@@ -143,15 +145,15 @@ impl Outbox {
     }
 
     /// Waits until nothing of this conversation waits, as long as deliveries succeed and no longer
-    /// than `patience`; whether that is so. A writer that never pauses would otherwise always find
+    /// than until `deadline`; whether that is so. A writer that never pauses would otherwise always find
     /// its last input still on its way, and never write to memory directly again.
-    pub async fn released(&self, user: &str, conversation: &str, patience: Duration) -> bool {
+    pub async fn released(&self, user: &str, conversation: &str, deadline: Instant) -> bool {
         if !self.holds(user, conversation) {
             return true;
         }
         let mut progress = self.progress.clone();
         let done = progress.wait_for(|p| p.trouble.is_some() || !self.holds(user, conversation));
-        tokio::time::timeout(patience, done).await.is_ok() && !self.holds(user, conversation)
+        tokio::time::timeout_at(deadline, done).await.is_ok() && !self.holds(user, conversation)
     }
 
     /// Puts an input in, which memory did not take because of `cause` if it was asked; answers once
@@ -168,7 +170,7 @@ impl Outbox {
     /// # Errors
     /// `database_error`.
     pub async fn state(&self) -> Result<State, Failure> {
-        let (oldest, refused) = self.database.run("select", "outbox", store::state).await?;
+        let (oldest, refused) = self.reader.run("select", "outbox", store::state).await?;
         let age = |since: i64| {
             Duration::from_micros(u64::try_from(clock::now_micros() - since).unwrap_or_default())
         };
