@@ -290,6 +290,11 @@ impl Handler<Subscribe> for BusActor {
             return Err(Failure::new(Kind::Overloaded, "too many open streams")
                 .retry_after(Duration::from_secs(5)));
         }
+        let own = wish.user.as_ref().and_then(|user| self.by_user.get(user)).map_or(0, Vec::len);
+        if own >= self.bounds.subscribers.div_ceil(2) {
+            return Err(Failure::new(Kind::Overloaded, "too many open streams of this user")
+                .retry_after(Duration::from_secs(5)));
+        }
         // Who follows everyone gets whole commits at once, many times what a user says.
         let share = if wish.user.is_none() { EVERYONE_QUEUE_FACTOR } else { 1 };
         let (queue, receiver) = queue(self.bounds.events * share, self.bounds.bytes * share);

@@ -2,15 +2,19 @@
 //!
 //! Without it a slow disk would fill every blocking thread of a worker, and then the worker.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
-    sync::{Semaphore, TryAcquireError},
+    sync::{Semaphore, TryAcquireError, mpsc, oneshot},
     time::Instant,
 };
 
 use crate::{
-    backplane::context,
+    backplane::{context, keeper::panic_text},
     domain::failure::{Failure, Kind},
 };
 
@@ -20,13 +24,44 @@ pub struct Gate {
     name: &'static str,
     places: Arc<Semaphore>,
     patience: Duration,
+    own: Option<mpsc::Sender<Job>>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Gate {
     /// A gate with `places`, before which callers wait at most `patience`.
     #[must_use]
     pub fn new(name: &'static str, places: usize, patience: Duration) -> Self {
-        Gate { name, places: Arc::new(Semaphore::new(places)), patience }
+        Gate { name, places: Arc::new(Semaphore::new(places)), patience, own: None }
+    }
+
+    /// A gate whose work runs on threads of its own, one for each place, instead of on whichever
+    /// is free: for work that takes much memory, which the allocator keeps for each thread that
+    /// ever did it.
+    ///
+    /// # Errors
+    /// `internal_error` when the threads cannot be started.
+    pub fn with_threads(
+        name: &'static str,
+        places: usize,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let (own, jobs) = mpsc::channel(places.max(1));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..places {
+            let jobs: Arc<Mutex<mpsc::Receiver<Job>>> = Arc::clone(&jobs);
+            let next = move || jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            let work = move || {
+                while let Some(job) = next() {
+                    job();
+                }
+            };
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+                Failure::new(Kind::Internal, format!("thread not started: {error}"))
+            })?;
+        }
+        Ok(Gate { own: Some(own), ..Gate::new(name, places, patience) })
     }
 
     /// Runs `work` on a blocking thread once there is a place; also says how long it waited. The
@@ -53,15 +88,32 @@ impl Gate {
         };
         let waited = asked.elapsed();
         let context = context::current();
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let _place = place;
             match context {
                 Some(context) => context.scope_sync(|| work(waited)),
                 None => work(waited),
             }
-        })
-        .await
-        .map_err(|error| Failure::new(Kind::Internal, format!("{} failed: {error}", self.name)))
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(Kind::Internal, format!("{} failed: {error}", self.name))
+        };
+        let Some(own) = &self.own else {
+            return tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error));
+        };
+        let (done, result) = oneshot::channel();
+        let job = move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            if done.send(result).is_err() {
+                log::debug!("blocking work was done for nobody");
+            }
+        };
+        own.send(Box::new(job)).await.map_err(|error| failed(&error))?;
+        match result.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => Err(failed(&panic_text(panic.as_ref()))),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     fn full(&self) -> Failure {
@@ -93,9 +145,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_inside_costs_only_its_own_call() {
-        let gate = Gate::new("disk", 1, Duration::from_secs(1));
-        let fallen: Result<(), Failure> = gate.run(|_| panic!("on purpose")).await;
-        assert_eq!(fallen.unwrap_err().kind, Kind::Internal);
-        assert_eq!(gate.run(|_| 1).await, Ok(1));
+        let patience = Duration::from_secs(1);
+        for gate in
+            [Gate::new("disk", 1, patience), Gate::with_threads("own", 1, patience).unwrap()]
+        {
+            let fallen: Result<(), Failure> = gate.run(|_| panic!("on purpose")).await;
+            assert_eq!(fallen.unwrap_err().kind, Kind::Internal);
+            assert_eq!(gate.run(|_| 1).await, Ok(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn work_of_a_gate_with_threads_stays_on_them() {
+        let gate = Gate::with_threads("own", 1, Duration::from_secs(1)).unwrap();
+        let first = gate.run(|_| std::thread::current().id()).await.unwrap();
+        for _ in 0..10 {
+            assert_eq!(gate.run(|_| std::thread::current().id()).await, Ok(first));
+        }
     }
 }

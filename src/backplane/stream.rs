@@ -119,7 +119,11 @@ impl Outlet {
                         gather(&first, &mut events, after)
                     }
                     None => {
-                        self.say(TOO_SLOW);
+                        // It may have to read a little before there is room to tell it.
+                        let told = self.chunks.send(Box::new(Bytes::from_static(TOO_SLOW)));
+                        if tokio::time::timeout(self.keep_alive, told).await.is_err() {
+                            log::debug!("a slow reader was not told why its stream ends");
+                        }
                         return Ok(());
                     }
                 },

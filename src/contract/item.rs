@@ -24,7 +24,7 @@ pub const ATTACHED_BYTES_MAX: usize = 262_144;
 
 /// How deep metadata may be nested: what is taken must still be read where it is wrapped, and the
 /// readers of JSON stop at 127 levels.
-pub const METADATA_DEPTH_MAX: usize = 64;
+pub const METADATA_DEPTH_MAX: usize = 110;
 
 /// Whether an object is nested no deeper than `most` levels, itself one of them.
 #[must_use]

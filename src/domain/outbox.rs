@@ -49,7 +49,14 @@ impl Load {
 pub struct Ledger {
     limits: Limits,
     all: Load,
-    users: HashMap<String, Load>,
+    users: HashMap<String, Own>,
+    conversations: HashMap<Place, usize>,
+}
+
+/// What waits of one user.
+#[derive(Debug, Default)]
+struct Own {
+    load: Load,
     conversations: HashMap<Place, usize>,
 }
 
@@ -106,7 +113,7 @@ impl Ledger {
         if all.entries > self.limits.entries_max || all.bytes > self.limits.bytes_max {
             return Err(Full::Whole);
         }
-        let own = self.users.get(user).copied().unwrap_or_default().with(bytes);
+        let own = self.users.get(user).map(|own| own.load).unwrap_or_default().with(bytes);
         let within =
             |own: usize, most: usize| float(own) <= (float(most) * self.limits.user_share).max(1.0);
         let fits = within(own.entries, self.limits.entries_max)
@@ -117,26 +124,37 @@ impl Ledger {
     /// An entry waits from now on. What is on disk is counted even where it does not fit.
     pub fn add(&mut self, user: &str, conversation: &str, bytes: usize) {
         self.all = self.all.with(bytes);
-        let load = self.users.entry(user.to_owned()).or_default();
-        *load = load.with(bytes);
-        *self.conversations.entry(place(user, conversation)).or_default() += 1;
+        let place = place(user, conversation);
+        let own = self.users.entry(user.to_owned()).or_default();
+        own.load = own.load.with(bytes);
+        *own.conversations.entry(place.clone()).or_default() += 1;
+        *self.conversations.entry(place).or_default() += 1;
     }
 
     /// An entry does not wait any more. One that was never added changes nothing.
     pub fn remove(&mut self, user: &str, conversation: &str, bytes: usize) {
         let place = place(user, conversation);
-        let Some(load) = self.users.get_mut(user) else { return };
-        let Some(count) = self.conversations.get_mut(&place) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.conversations.remove(&place);
+        let Some(own) = self.users.get_mut(user) else { return };
+        if !take_one(&mut own.conversations, &place) {
+            return;
         }
-        *load = load.without(bytes);
-        if load.entries == 0 {
+        own.load = own.load.without(bytes);
+        if own.load.entries == 0 {
             self.users.remove(user);
         }
+        take_one(&mut self.conversations, &place);
         self.all = self.all.without(bytes);
     }
+}
+
+/// Counts one less; whether there was one.
+fn take_one(counts: &mut HashMap<Place, usize>, place: &Place) -> bool {
+    let Some(count) = counts.get_mut(place) else { return false };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(place);
+    }
+    true
 }
 
 /// Exact to 2^32, and from there on to a part in four thousand million, which is enough for a share.

@@ -124,7 +124,7 @@ pub async fn run(
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
-    let hashing = Gate::new("login", HASHING_AT_ONCE, HASHING_PATIENCE);
+    let hashing = Gate::with_threads("login", HASHING_AT_ONCE, HASHING_PATIENCE)?;
     login::prepare(&hashing).await?;
     let flush = (outbox.clone(), settings.outbox.outbox_flush_timeout);
     let make = maker(&settings, &ground, database, (bus, reach, outbox), hashing);

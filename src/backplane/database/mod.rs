@@ -3,6 +3,7 @@
 mod copy;
 mod damage;
 mod examine;
+mod failures;
 mod hold;
 mod turn;
 
@@ -12,6 +13,7 @@ pub use self::{
     examine::{
         Depth, count, foreign_keys, integrity, log_of, look_over, open_read_only, owner, versions,
     },
+    failures::{failure_of, storage_failure},
     hold::{Held, hold, hold_shared},
     turn::{Turn, Turns},
 };
@@ -29,7 +31,6 @@ use diesel::{
     migration::MigrationSource,
     prelude::*,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
-    result::{DatabaseErrorKind, Error as DieselError},
     sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
@@ -140,7 +141,7 @@ impl Store {
 
 /// Marks a fresh file as ours; refuses one that is somebody else's.
 fn claim(connection: &mut SqliteConnection, store: Store) -> Result<(), Failure> {
-    let failed = |error: DieselError| Failure::new(Kind::Storage, error.to_string());
+    let failed = |error: diesel::result::Error| Failure::new(Kind::Storage, error.to_string());
     let mark: ApplicationId =
         diesel::sql_query("PRAGMA application_id").get_result(connection).map_err(failed)?;
     match mark.application_id {
@@ -233,34 +234,6 @@ pub fn empty_log(connection: &mut SqliteConnection) -> QueryResult<()> {
 /// The database's own.
 pub fn be_patient(connection: &mut SqliteConnection, patience: Duration) -> QueryResult<()> {
     connection.batch_execute(&format!("PRAGMA busy_timeout = {}", patience.as_millis()))
-}
-
-impl From<DieselError> for Failure {
-    fn from(error: DieselError) -> Self {
-        storage_failure(&error)
-    }
-}
-
-/// What a failed statement means: a duplicate is the caller's, the rest is ours and logged here.
-#[must_use]
-pub fn storage_failure(error: &DieselError) -> Failure {
-    if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) = error {
-        return Failure::new(Kind::Conflict, "it exists already");
-    }
-    if let DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) = error {
-        return Failure::new(Kind::Conflict, "it refers to something that does not exist");
-    }
-    let fault = Fault::of(&error.to_string());
-    log::error!("statement failed cause={error} meaning={}", fault.sentence());
-    failure_of(fault)
-}
-
-/// A fault as what callers are told: to come back where it may pass.
-#[must_use]
-pub fn failure_of(fault: Fault) -> Failure {
-    let kind = if fault == Fault::Locked { Kind::Overloaded } else { Kind::Storage };
-    let failure = Failure::new(kind, fault.sentence());
-    if fault.may_pass() { failure.retry_after(Duration::from_secs(1)) } else { failure }
 }
 
 #[derive(Debug)]
@@ -361,6 +334,9 @@ impl Database {
     ) -> Result<T, Failure> {
         let (pool, metrics, patience) = (self.pool.clone(), self.metrics.clone(), self.patience);
         let damage = self.damage.clone();
+        if !matches!(operation, "select" | "check") {
+            self.may_be_written()?;
+        }
         self.gate
             .run(move |waited| {
                 let begun = Instant::now();

@@ -172,6 +172,11 @@ impl Holding {
             let query = format!("SELECT count(*) AS count FROM {table}");
             counts.push((*what, counted(connection, &query, path)?));
         }
+        let outbox = "SELECT count(*) AS count FROM sqlite_schema WHERE name = 'outbox'";
+        if store == Store::Core && counted(connection, outbox, path)? > 0 {
+            let waiting = "SELECT count(*) AS count FROM outbox";
+            counts.push(("inputs in the outbox", counted(connection, waiting, path)?));
+        }
         let last_seq = match store {
             Store::Core => None,
             Store::Memory => Some(

@@ -31,6 +31,9 @@ pub struct RestoreArgs {
     /// Print one JSON object per store instead of lines for people.
     #[arg(long)]
     json: bool,
+    /// Restore core's store although inputs wait in its outbox; they are lost to memory.
+    #[arg(long)]
+    discard_outbox: bool,
     #[command(flatten)]
     stores: Stores,
 }
@@ -44,6 +47,8 @@ struct Plan {
     held: database::Held,
 }
 
+/// What waits in core's outbox, counted; an older store has none.
+const WAITING: &str = "SELECT count(*) AS count FROM outbox";
 /// Sequence numbers left out where it is not known how far the replaced store had come.
 const NUMBERS_LEFT_OUT: i64 = 1 << 32;
 
@@ -66,6 +71,9 @@ pub(in crate::cli) async fn run(args: RestoreArgs) -> Outcome {
     }
     for Plan { store, from, to, .. } in &plans {
         must_be_its_own(*store, to)?;
+        if *store == Store::Core && !args.discard_outbox {
+            must_have_delivered(to)?;
+        }
         let (store, path) = (*store, from.clone());
         let how_far = || format!("{}: verifying the backup", store.name());
         progress::watched(how_far, move || must_be_whole(store, &path)).await?;
@@ -143,6 +151,24 @@ fn must_be_its_own(store: Store, to: &Path) -> Outcome {
         ))),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Inputs that wait for memory in core's outbox were acknowledged: they are in no backup.
+fn must_have_delivered(core: &Path) -> Outcome {
+    let waiting = core
+        .exists()
+        .then(|| database::open_read_only(core).ok())
+        .flatten()
+        .and_then(|mut connection| database::count(&mut connection, WAITING).ok())
+        .unwrap_or_default();
+    if waiting == 0 {
+        return Ok(());
+    }
+    Err(Trouble::plain(format!(
+        "{waiting} inputs wait in the outbox of {}: restore memory alone with --store memory and \
+         start core to deliver them, or drop them with --discard-outbox; nothing was changed",
+        core.display()
+    )))
 }
 
 /// Copies the backup beside the store, and gives it the store's name when it is whole.

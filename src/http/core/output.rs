@@ -138,6 +138,7 @@ async fn replay(out: &mut Outlet, core: &Core, wish: &Wish, mut seq: i64) -> Res
                     let event = event::face(item, wish.face);
                     chunk.extend_from_slice(&stream::event(Some(item.seq), &event));
                 }
+                drop(items);
                 out.send(chunk.freeze()).await?;
             }
             Err(failure) if !may_pass(failure.kind) => {

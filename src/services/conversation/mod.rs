@@ -41,6 +41,8 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/core/sq
 pub const DATABASE_FILE: &str = "core.db";
 /// Stores up to this size are looked over before they are used, in bytes.
 const STORE_CHECK_MAX: u64 = 64 * 1024 * 1024;
+/// Items of one piece of what a reader missed: a reader that stops reading holds no more.
+const REPLAYED_AT_ONCE: usize = 50;
 /// Messages shown with a conversation, newest first.
 pub const MESSAGES_SHOWN: usize = 100;
 
@@ -162,7 +164,11 @@ impl Conversations {
             Some(id) => format!("history/{user}/conversation/{}", client::segment(id)),
             None => format!("history/{user}"),
         };
-        let page = self.clients.of("memory")?.read(format!("{place}?after={seq}")).await?;
+        let page = self
+            .clients
+            .of("memory")?
+            .read(format!("{place}?after={seq}&limit={REPLAYED_AT_ONCE}"))
+            .await?;
         serde_json::from_value(Value::Array(page)).map_err(|error| {
             Failure::new(Kind::BadReply, format!("memory's items were not understood: {error}"))
                 .of_service("memory")

@@ -8,7 +8,7 @@ use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, User, process::RealProcess, within};
+use crate::harness::{Client, Cluster, User, process::RealProcess, within};
 
 /// Runs a command to its end: exit code, standard output, standard error.
 async fn cortex(arguments: &[&str]) -> (i32, String, String) {
@@ -263,4 +263,27 @@ async fn a_damaged_store_comes_back_from_its_backup() {
         assert_eq!(ids(&client, &ann).await.len(), 50);
         assert_eq!(process.terminate().await, Some(0));
     }
+}
+
+#[actix::test]
+async fn a_restore_does_not_drop_what_waits_in_cores_outbox() {
+    let mut cluster = Cluster::start().await;
+    let core = cluster.core.of(&User::new("ann"));
+    cluster.memory.stop().await;
+    let taken = core.post("/input", json!({"content": "waits"})).await.ok();
+    assert_eq!(taken["status"], "received_storage_pending");
+    cluster.core.stop().await;
+    let data = cluster.data().join("core").display().to_string();
+    let backup = cluster.data().join("backup").display().to_string();
+    let stores = ["--data-dir", &data, "--store", "core"];
+    let (code, out, err) = cortex(&[&["backup", backup.as_str()][..], &stores].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("1 inputs in the outbox"), "{out}");
+    let (code, _, err) = cortex(&[&["restore", backup.as_str()][..], &stores].concat()).await;
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("1 inputs wait in the outbox") && err.contains("--store memory"), "{err}");
+    let words = [&["restore", backup.as_str(), "--discard-outbox"][..], &stores].concat();
+    let (code, _, err) = cortex(&words).await;
+    assert_eq!(code, 0, "{err}");
+    cluster.stop().await;
 }

@@ -179,7 +179,8 @@ pub(crate) struct Replica(pub(crate) Rc<Memory>);
 impl Peer for Replica {
     fn answer(&self, request: &Request) -> Answer {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-        let after = query.strip_prefix("after=").map(|text| text.parse::<i64>().unwrap());
+        let after = query.split('&').find_map(|pair| pair.strip_prefix("after="));
+        let after = after.map(|text| text.parse::<i64>().unwrap());
         let arguments = &request.body["arguments"];
         let memory = &self.0;
         let answer = match path.trim_start_matches('/').split_once('/') {

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
     Carrier, Entry, Progress, Put, Shared,
-    group::{Group, ledger_of, refused, settle, write},
+    group::{Group, Reply, answer, ledger_of, refused, settle, write},
     lock, row,
     store::{self, Note, Row},
 };
@@ -51,8 +51,6 @@ struct Deliver(u64);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Close;
-
-type Reply = oneshot::Sender<Result<Put, Failure>>;
 
 /// Guards the order in which inputs reach memory.
 pub(super) struct OutboxActor {
@@ -125,7 +123,6 @@ impl OutboxActor {
         let turn = Arc::clone(&self.writing);
         let writing = async move {
             let turn = turn.lock_owned().await;
-            database.may_be_written()?;
             let write = move |connection: &mut _| {
                 // Held to the end of the commit, also when the actor falls meanwhile.
                 let _turn = turn;
@@ -327,12 +324,6 @@ impl OutboxActor {
     }
 }
 
-fn answer(reply: Reply, put: Result<Put, Failure>) {
-    if reply.send(put).is_err() {
-        log::debug!("an input reached the outbox after its caller had gone");
-    }
-}
-
 impl Actor for OutboxActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -368,6 +359,7 @@ impl Handler<Enqueue> for OutboxActor {
         let row = row(entry);
         let mut ledger = lock(&self.ledger);
         if let Err(full) = ledger.fits(&row.user_id, row.input.len()) {
+            self.metrics.shed("outbox");
             let failure = refused(full, &ledger, self.limits);
             return Box::pin(std::future::ready(Err(failure)));
         }

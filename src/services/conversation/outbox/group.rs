@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diesel::SqliteConnection;
+use tokio::sync::oneshot;
 
 use super::{
     Put,
@@ -15,6 +16,9 @@ use crate::{
         outbox::{Full, Ledger, Limits},
     },
 };
+
+/// Where the answer to an entry goes.
+pub(super) type Reply = oneshot::Sender<Result<Put, Failure>>;
 
 /// Entries read at once when the ledger is made anew: all there can be.
 const ALL: i64 = i64::MAX;
@@ -93,4 +97,11 @@ pub(super) fn refused(full: Full, ledger: &Ledger, limits: Limits) -> Failure {
         Full::Share => "memory is away and this user's share of the outbox is used up".to_owned(),
     };
     Failure::new(Kind::Overloaded, text).of_service("memory").retry_after(Duration::from_secs(1))
+}
+
+/// Tells whoever put an input in what came of it.
+pub(super) fn answer(reply: Reply, put: Result<Put, Failure>) {
+    if reply.send(put).is_err() {
+        log::debug!("an input reached the outbox after its caller had gone");
+    }
 }
