@@ -1,6 +1,12 @@
 //! One process of a cluster, run in this one: its settings, its socket, its end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use actix_rt::{net::TcpSocket, task::JoinHandle};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
@@ -29,18 +35,38 @@ impl Role {
 }
 
 /// A free port that stays this test's own, also while nobody listens on it: a socket that is bound
-/// and does not listen keeps the system from giving it away, and lets us listen beside it.
+/// and does not listen holds it, and lets us listen beside it. Such a socket does not keep the
+/// system from giving the port to whoever asks for any, so it is one from below those that the
+/// system gives away.
 pub(crate) struct Door {
     address: SocketAddr,
     _held: TcpSocket,
 }
 
+/// Where the ports that the system gives away begin on Linux, unless it was told otherwise.
+const GIVEN_AWAY: u16 = 32_768;
+const FIRST: u16 = 10_000;
+
+/// The next port to try; other test binaries begin elsewhere.
+static NEXT: LazyLock<AtomicU32> =
+    LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(64)));
+
 impl Door {
     pub(crate) fn new() -> Self {
-        let held = TcpSocket::new_v4().unwrap();
-        held.set_reuseaddr(true).unwrap();
-        held.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        Door { address: held.local_addr().unwrap(), _held: held }
+        loop {
+            let turn = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(GIVEN_AWAY - FIRST);
+            let port = FIRST + u16::try_from(turn).unwrap();
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            // Free is what one can listen on.
+            if TcpListener::bind(address).is_err() {
+                continue;
+            }
+            let held = TcpSocket::new_v4().unwrap();
+            held.set_reuseaddr(true).unwrap();
+            if held.bind(address).is_ok() {
+                return Door { address, _held: held };
+            }
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
