@@ -34,8 +34,16 @@ pub struct BackupArgs {
 pub(in crate::cli) async fn run(args: BackupArgs) -> Outcome {
     let chosen = args.stores.chosen()?;
     // Before anything is written: all or none.
-    for (store, _) in &chosen {
+    for (store, from) in &chosen {
         let to = args.to.join(file_name(*store));
+        if let (Ok(to), Ok(from)) = (to.canonicalize(), from.canonicalize())
+            && to == from
+        {
+            return Err(Trouble::plain(format!(
+                "{} is the store itself; name another folder",
+                to.display()
+            )));
+        }
         if to.exists() && !args.force {
             return Err(Trouble::plain(format!(
                 "{} is there already; name another folder, or replace it with --force",

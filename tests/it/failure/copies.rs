@@ -279,6 +279,9 @@ async fn a_restore_does_not_drop_what_waits_in_cores_outbox() {
     let (code, out, err) = cortex(&[&["backup", backup.as_str()][..], &stores].concat()).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("1 inputs in the outbox"), "{out}");
+    let onto_itself = [&["backup", data.as_str(), "--force"][..], &stores].concat();
+    let (code, _, err) = cortex(&onto_itself).await;
+    assert!(code == 1 && err.contains("the store itself"), "{err}");
     let (code, _, err) = cortex(&[&["restore", backup.as_str()][..], &stores].concat()).await;
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("1 inputs wait in the outbox") && err.contains("--store memory"), "{err}");
