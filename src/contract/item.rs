@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 pub const ROLE_USER: &str = "user";
 /// Status of a store whose id was known.
 pub const ALREADY_EXISTS: &str = "already_exists";
-/// The conversation of inputs that name none.
-pub const DEFAULT_CONVERSATION: &str = "default";
+pub use crate::domain::outbox::DEFAULT_CONVERSATION;
 
 /// The tool that stores several inputs in one commit, in their order.
 pub const STORE_INPUTS: &str = "store_inputs";

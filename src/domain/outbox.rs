@@ -69,7 +69,7 @@ enum Place {
 }
 
 fn place(user: &str, conversation: &str) -> Place {
-    if conversation == DEFAULT {
+    if conversation == DEFAULT_CONVERSATION {
         Place::DefaultOf(user.to_owned())
     } else {
         Place::Conversation(conversation.to_owned())
@@ -77,7 +77,7 @@ fn place(user: &str, conversation: &str) -> Place {
 }
 
 /// The conversation of inputs that name none.
-const DEFAULT: &str = "default";
+pub const DEFAULT_CONVERSATION: &str = "default";
 
 impl Ledger {
     /// An empty one.

@@ -29,11 +29,7 @@ use crate::{
         failure::{Failure, Kind},
         principal::Principal,
     },
-    http::{
-        admission::Admissions,
-        auth,
-        problem::{self, Problem},
-    },
+    http::{admission::Admissions, auth, problem::Problem},
 };
 
 /// Longest body of a refused request that is read.
@@ -104,7 +100,7 @@ pub async fn receive<B: MessageBody + 'static>(
         let user = user_of(identity.as_ref());
         match reception.admissions.enter(request.method(), request.path(), user) {
             Ok(place) => _place = place,
-            Err(failure) => return Ok(refuse(request, &reception, &failure, begun).await),
+            Err(failure) => return Ok(refuse(request, &reception, failure, begun).await),
         }
     }
     let mut context = context_of(request.headers(), &reception, begun);
@@ -148,7 +144,7 @@ pub async fn receive<B: MessageBody + 'static>(
 async fn refuse<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     reception: &Reception,
-    failure: &Failure,
+    failure: Failure,
     begun: Instant,
 ) -> ServiceResponse<EitherBody<B>> {
     read_away(&mut request).await;
@@ -156,7 +152,7 @@ async fn refuse<B: MessageBody + 'static>(
     reception.metrics.http_begun();
     reception.metrics.http_done(method, "refused", 503, begun.elapsed());
     let id = request_id(request.headers());
-    let answer = problem::refusal(failure, &id);
+    let answer = Problem::of_request(failure, id).error_response();
     request.into_response(answer).map_into_right_body()
 }
 

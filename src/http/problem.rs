@@ -105,17 +105,6 @@ pub fn body(failure: &Failure, request_id: Option<&str>) -> Value {
     })
 }
 
-/// The answer to a request that is not let in: as [`Problem`] gives it, without what costs time.
-#[must_use]
-pub fn refusal(failure: &Failure, request_id: &str) -> HttpResponse {
-    let mut response = HttpResponse::build(status(failure.kind));
-    if let Some(wait) = failure.retry_after {
-        response.insert_header((header::RETRY_AFTER, whole_seconds(wait)));
-    }
-    response.insert_header((REQUEST_ID_HEADER, request_id));
-    response.json(body(failure, Some(request_id)))
-}
-
 /// Whole seconds, rounded up: earlier is too early.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)

@@ -247,11 +247,11 @@ mod tests {
 
     #[test]
     fn the_mount_that_holds_a_path_says_whether_it_is_in_memory() {
-        let mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/disk xfs rw 0";
-        assert!(lies_in_memory(mounts, Path::new("/tmp/x")));
-        assert!(!lies_in_memory(mounts, Path::new("/tmp/disk/x")));
-        assert!(!lies_in_memory(mounts, Path::new("/tmpx")));
-        assert!(!lies_in_memory("", Path::new("/tmp")));
+        let mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /ram tmpfs rw 0 0\n/dev/vdb /ram/disk xfs rw 0";
+        assert!(lies_in_memory(mounts, Path::new("/ram/x")));
+        assert!(!lies_in_memory(mounts, Path::new("/ram/disk/x")));
+        assert!(!lies_in_memory(mounts, Path::new("/ramx")));
+        assert!(!lies_in_memory("", Path::new("/ram")));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{collections::HashSet, path::Path, rc::Rc, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::{
@@ -76,6 +77,17 @@ pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Fai
     database::look_over(&mut connection, path, STORE_CHECK_MAX)?;
     database::migrate(&mut connection, MIGRATIONS, Store::Core)?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
+}
+
+/// An id made of words: the same for the same words, and for no others that have no NUL in them
+/// (UUIDv8 from SHA-256; RFC 9562, section 5.8).
+fn id_of(words: &[&str]) -> String {
+    let digest = Sha256::digest(words.join("\0").as_bytes());
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.iter()) {
+        *to = *from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 impl Conversations {

@@ -1,6 +1,6 @@
 //! A rolling restart under load: nothing is lost, and nobody who obeys sees an error of ours.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc};
 
 use actix_web::http::Method;
 use futures_util::future::join_all;
@@ -24,7 +24,12 @@ async fn write(core: Client, going: Rc<Cell<bool>>, acknowledged: Rc<Cell<usize>
                     assert_eq!(answer.status, 200, "{}", answer.text());
                     break;
                 }
-                Err(_refused_or_cut) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(_refused_or_cut) => {
+                    eventually("core answers again", || async {
+                        core.ask(Method::GET, "/health/live").try_send().await.is_ok()
+                    })
+                    .await;
+                }
             }
         }
         texts.push(text);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::store::{Note, Row};
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
         backoff::Repeatable,
         failure::{Failure, Kind},
     },
+    services::conversation::id_of,
 };
 
 /// Metadata key of an input whose key had been used for another one: the id it was acknowledged
@@ -114,23 +114,10 @@ fn note(row: &Row, verdict: Verdict) -> Result<Note, Failure> {
     Ok(Note::Renamed { message_id, input: Value::Object(input).to_string() })
 }
 
-/// The new id of an input whose id was taken: the same however often this happens to it (UUIDv8
-/// from SHA-256; RFC 9562, section 5.8).
+/// The new id of an input whose id was taken: the same however often this happens to it.
 fn renamed(row: &Row, input: &Map<String, Value>) -> String {
     let said = ["content", "conversation_id", "metadata"].map(|field| input.get(field));
-    let digest = Sha256::new()
-        .chain_update("cortex renamed\0")
-        .chain_update(&row.user_id)
-        .chain_update("\0")
-        .chain_update(&row.message_id)
-        .chain_update("\0")
-        .chain_update(json!(said).to_string())
-        .finalize();
-    let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(digest.iter()) {
-        *to = *from;
-    }
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    id_of(&["cortex renamed", &row.user_id, &row.message_id, &json!(said).to_string()])
 }
 
 #[cfg(test)]
