@@ -5,3 +5,5 @@ pub mod conversation;
 pub mod event;
 pub mod health;
 pub mod item;
+pub mod memory;
+pub mod offers;

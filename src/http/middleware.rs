@@ -215,6 +215,7 @@ fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> Reque
         deadline: now + patience,
         retried_above: headers.contains_key(ATTEMPT_HEADER),
         authorized_until: None,
+        bearer: None,
     }
 }
 
