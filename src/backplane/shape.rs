@@ -60,10 +60,10 @@ impl Shape {
         self
     }
 
-    /// The same, of a tool that only adds, and nothing more when it is called again.
+    /// The same, of a tool that only adds: once more for each call.
     #[must_use]
     pub fn adding(mut self) -> Self {
-        self.hints = self.hints.read_only(false).destructive(false).idempotent(true);
+        self.hints = self.hints.read_only(false).destructive(false).idempotent(false);
         self
     }
 

@@ -9,9 +9,12 @@ use rmcp::{
 use serde_json::json;
 
 use crate::{
-    backplane::{host::Host, mcp::words::gone_wrong},
+    backplane::{client::segment, host::Host, mcp::words::gone_wrong},
     contract::offers::{OfferedResource, OfferedTool, Offers},
-    domain::failure::{Failure, Kind},
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
 };
 
 /// What every resource of ours is.
@@ -38,8 +41,7 @@ pub fn all(host: &Host) -> Offers {
 }
 
 /// The tools, in the table's order.
-#[must_use]
-pub fn tools(host: &Host) -> Vec<Tool> {
+fn tools(host: &Host) -> Vec<Tool> {
     host.tools()
         .iter()
         .map(|row| {
@@ -55,51 +57,50 @@ pub fn tools(host: &Host) -> Vec<Tool> {
 
 /// The resources that are read, not followed, with their variables.
 #[must_use]
-pub fn templates(host: &Host, service: &str) -> Vec<ResourceTemplate> {
-    readable(host)
-        .filter(|(template, _)| template.contains('{'))
-        .map(|(template, about)| {
-            ResourceTemplate::new(uri_of(service, template), template)
-                .with_description(about)
+pub fn templates(offers: &Offers, service: &str) -> Vec<ResourceTemplate> {
+    readable(offers)
+        .filter(|row| row.template.contains('{'))
+        .map(|row| {
+            ResourceTemplate::new(uri_of(service, &row.template), row.template.as_str())
+                .with_description(row.description.as_str())
                 .with_mime_type(MIME)
         })
         .collect()
 }
 
-/// The resources without variables.
+/// The resources of a caller: those without variables, and of those whose only variable is the
+/// user, the caller's own.
 #[must_use]
-pub fn resources(host: &Host, service: &str) -> Vec<Resource> {
-    readable(host)
-        .filter(|(template, _)| !template.contains('{'))
-        .map(|(template, about)| {
-            Resource::new(uri_of(service, template), template)
-                .with_description(about)
-                .with_mime_type(MIME)
+pub fn resources(offers: &Offers, service: &str, caller: &Principal) -> Vec<Resource> {
+    let user = caller.confined_to();
+    readable(offers)
+        .filter_map(|row| {
+            let (path, name) = match user {
+                Some(user) if is_someones(&row.template) => (
+                    row.template.replace("{user_id}", &segment(user)),
+                    row.template.replace("{user_id}", "own"),
+                ),
+                _ if row.template.contains('{') => return None,
+                _ => (row.template.clone(), row.template.clone()),
+            };
+            let resource = Resource::new(uri_of(service, &path), name)
+                .with_description(row.description.as_str())
+                .with_mime_type(MIME);
+            Some(resource)
         })
         .collect()
 }
 
-/// The templates whose only variable is the user.
-#[must_use]
-pub fn own(host: &Host, service: &str) -> Vec<ResourceTemplate> {
-    let mut templates = templates(host, service);
-    templates.retain(|template| {
-        let variables = template.uri_template.matches('{').count();
-        variables == 1 && template.uri_template.contains("{user_id}")
-    });
-    templates
+fn is_someones(template: &str) -> bool {
+    template.contains("{user_id}") && template.matches('{').count() == 1
 }
 
-fn readable(host: &Host) -> impl Iterator<Item = (&'static str, &'static str)> {
-    host.resources()
-        .iter()
-        .map(|row| (row.template, row.description))
-        .filter(|(template, _)| !template.ends_with("/stream"))
+fn readable(offers: &Offers) -> impl Iterator<Item = &OfferedResource> {
+    offers.resources.iter().filter(|row| !row.template.ends_with("/stream"))
 }
 
 /// The prompts.
-#[must_use]
-pub fn prompts(host: &Host) -> Vec<Prompt> {
+fn prompts(host: &Host) -> Vec<Prompt> {
     host.prompts()
         .iter()
         .map(|row| {

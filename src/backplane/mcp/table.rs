@@ -15,8 +15,8 @@ use rmcp::{
         CompletionInfo, GetPromptRequestParams, GetPromptResponse, Implementation,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-        ReadResourceResult, Resource, ResourceContents, ResourceTemplate, ServerCapabilities,
-        ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+        ReadResourceResult, ResourceContents, ResourceTemplate, ServerCapabilities, ServerConfig,
+        SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -33,10 +33,8 @@ use crate::{
             words::{answered, failed, gone_wrong},
         },
     },
-    domain::{
-        failure::{Failure, Kind},
-        principal::Principal,
-    },
+    contract::offers::Offers,
+    domain::failure::{Failure, Kind},
 };
 
 /// The revisions of the protocol that are spoken, oldest first.
@@ -83,26 +81,22 @@ struct Shared {
 /// What the table offers; the same on every thread.
 #[derive(Default)]
 struct Lists {
+    offers: Offers,
     tools: Vec<Tool>,
     templates: Vec<ResourceTemplate>,
-    resources: Vec<Resource>,
-    prompts: Vec<rmcp::model::Prompt>,
-    /// Templates of which one variable is the user: each caller's own is shown to them.
-    own: Vec<ResourceTemplate>,
     /// What can be watched.
     live: Vec<&'static str>,
 }
 
 impl Lists {
     fn of(host: &Host, service: &str) -> Self {
+        let offers = offers::all(host);
         let live = host.resources().iter().filter_map(|row| row.template.strip_suffix("/stream"));
         Lists {
-            tools: offers::tools(host),
-            templates: offers::templates(host, service),
-            resources: offers::resources(host, service),
-            prompts: offers::prompts(host),
-            own: offers::own(host, service),
+            tools: offers.tools.iter().map(|offered| offered.tool.clone()).collect(),
+            templates: offers::templates(&offers, service),
             live: live.collect(),
+            offers,
         }
     }
 }
@@ -140,7 +134,8 @@ impl TableServer {
         let path = format!("{path}/stream");
         let (changed, changes) = watching::changes();
         let (opened, opening) = oneshot::channel();
-        let Visitor { principal, until, context } = visitor;
+        let Visitor { principal, context } = visitor;
+        let until = context.authorized_until;
         let desk = self.shared.watching.nearest()?;
         let context = context.without_deadline();
         tokio::spawn(context.scope(async move {
@@ -240,7 +235,7 @@ impl Shared {
 
     async fn read(&self, visitor: Visitor, uri: &str) -> Result<String, Failure> {
         let (path, query) = self.path_of(uri)?;
-        let Visitor { principal, context, .. } = visitor;
+        let Visitor { principal, context } = visitor;
         self.ask(context, move |host| {
             Box::pin(async move {
                 match host.read(&path, principal, Asked { query, ..Asked::default() }).await? {
@@ -252,24 +247,6 @@ impl Shared {
             })
         })
         .await
-    }
-
-    /// The resources of the table, and `principal`'s own of those that are someone's.
-    fn resources_of(&self, principal: &Principal) -> Vec<Resource> {
-        let mut resources = self.lists().resources.clone();
-        if let Some(user) = principal.confined_to() {
-            let user = crate::backplane::client::segment(user);
-            resources.extend(self.lists().own.iter().map(|own| {
-                let mut resource = Resource::new(
-                    own.uri_template.replace("{user_id}", &user),
-                    own.name.replace("{user_id}", "own"),
-                )
-                .with_mime_type(offers::MIME);
-                resource.description.clone_from(&own.description);
-                resource
-            }));
-        }
-        resources
     }
 }
 
@@ -317,7 +294,7 @@ impl ServerHandler for TableServer {
         asked: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let Visitor { principal, context: ours, .. } = visitor(&context)?;
+        let Visitor { principal, context: ours } = visitor(&context)?;
         let name = asked.name.into_owned();
         if self.get_tool(&name).is_none() {
             let unknown = format!("there is no tool {name:?} here");
@@ -339,7 +316,9 @@ impl ServerHandler for TableServer {
         asked: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let resources = self.shared.resources_of(&visitor(&context)?.principal);
+        let Visitor { principal, .. } = visitor(&context)?;
+        let name = self.shared.about.name;
+        let resources = offers::resources(&self.shared.lists().offers, name, &principal);
         let (resources, next) = self.shared.pages.of(&resources, asked.as_ref())?;
         let mut result = ListResourcesResult::with_all_items(resources)
             .with_ttl_ms(TABLE_TTL_MS)
@@ -385,7 +364,8 @@ impl ServerHandler for TableServer {
         asked: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let (prompts, next) = self.shared.pages.of(&self.shared.lists().prompts, asked.as_ref())?;
+        let (prompts, next) =
+            self.shared.pages.of(&self.shared.lists().offers.prompts, asked.as_ref())?;
         let mut result = ListPromptsResult::with_all_items(prompts)
             .with_ttl_ms(TABLE_TTL_MS)
             .with_cache_scope(CacheScope::Public);
@@ -398,7 +378,7 @@ impl ServerHandler for TableServer {
         asked: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let Visitor { principal, context: ours, .. } = visitor(&context)?;
+        let Visitor { principal, context: ours } = visitor(&context)?;
         let arguments = offers::texts(asked.arguments.unwrap_or_default());
         let filling = self.shared.ask(ours, move |host| {
             Box::pin(async move { host.fill_in(&asked.name, principal, arguments).await })
@@ -412,7 +392,7 @@ impl ServerHandler for TableServer {
         asked: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let Visitor { principal, context: ours, .. } = visitor(&context)?;
+        let Visitor { principal, context: ours } = visitor(&context)?;
         let typed = Typed { argument: asked.argument.name, beginning: asked.argument.value };
         let completing = self
             .shared
