@@ -5,6 +5,7 @@
 mod calls;
 mod data;
 mod identity;
+mod mcp;
 mod outbox;
 mod services;
 
@@ -16,6 +17,7 @@ pub use self::{
     calls::Calls,
     data::{Data, Storage},
     identity::Identity,
+    mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},
 };
