@@ -59,6 +59,7 @@ pub fn gone_wrong(failure: &Failure) -> ErrorData {
         | Kind::Conflict
         | Kind::TooLarge
         | Kind::UnsupportedMedia
+        | Kind::NotAcceptable
         | Kind::Overloaded
         | Kind::Unavailable
         | Kind::CircuitOpen

@@ -32,7 +32,7 @@ use crate::{
         mcp::{
             access::{self, Access, Door},
             bridge::{self, Answer, End, Hold},
-            guarded::Guarded,
+            guarded::{Guarded, Surroundings},
             sessions::{Sessions, in_name_of},
         },
         middleware::{Reception, user_of},
@@ -72,9 +72,23 @@ impl Endpoint {
         access: Access,
         drain: Drain,
     ) -> Self {
-        let guarded = Arc::new(Guarded::new(handler, settings.mcp_list_ttl, drain.clone()));
+        Endpoint::over(service, move || Arc::clone(&handler), settings, access, drain)
+    }
+
+    /// An endpoint of `service`, to be made once per process, with a handler from `make` for each
+    /// session, and for each request that belongs to none.
+    #[must_use]
+    pub fn over<H: ServerHandler>(
+        service: &'static str,
+        make: impl Fn() -> H + Send + Sync + 'static,
+        settings: &Mcp,
+        access: Access,
+        drain: Drain,
+    ) -> Self {
+        let surroundings = Surroundings::of(&make(), settings.mcp_list_ttl, drain.clone());
+        let surroundings = Arc::new(surroundings);
         let library = Arc::new(StreamableHttpService::new(
-            move || Ok(Arc::clone(&guarded)),
+            move || Ok(Guarded::new(make(), Arc::clone(&surroundings))),
             Arc::new(Sessions::new(settings)),
             library_settings(settings),
         ));

@@ -46,17 +46,29 @@ const KNOWN_LEGACY: [&str; 3] =
 /// The handler `H`, guarded.
 #[derive(Debug)]
 pub(super) struct Guarded<H> {
-    inner: Arc<H>,
+    inner: H,
+    around: Arc<Surroundings>,
+}
+
+/// What all handlers of an endpoint have around them.
+#[derive(Debug)]
+pub(super) struct Surroundings {
     server: Value,
     list_ttl: Duration,
     drain: Drain,
 }
 
-impl<H: ServerHandler> Guarded<H> {
-    pub(super) fn new(inner: Arc<H>, list_ttl: Duration, drain: Drain) -> Self {
+impl Surroundings {
+    pub(super) fn of<H: ServerHandler>(handler: &H, list_ttl: Duration, drain: Drain) -> Self {
         // Who answers stays who it is for as long as the process runs.
-        let server = serde_json::to_value(inner.get_info().server_info).unwrap_or_default();
-        Guarded { inner, server, list_ttl, drain }
+        let server = serde_json::to_value(handler.get_info().server_info).unwrap_or_default();
+        Surroundings { server, list_ttl, drain }
+    }
+}
+
+impl<H: ServerHandler> Guarded<H> {
+    pub(super) fn new(inner: H, around: Arc<Surroundings>) -> Self {
+        Guarded { inner, around }
     }
 
     async fn guard<T: Outcome>(
@@ -67,14 +79,14 @@ impl<H: ServerHandler> Guarded<H> {
         let modern = request.modern;
         let mut outcome = request.run(work).await?;
         if modern {
-            complete(&mut outcome, &self.server, self.list_ttl);
+            complete(&mut outcome, &self.around.server, self.around.list_ttl);
         }
         Ok(outcome)
     }
 
     fn finish(&self, modern: bool, outcome: &mut impl Outcome) {
         if modern {
-            complete(outcome, &self.server, self.list_ttl);
+            complete(outcome, &self.around.server, self.around.list_ttl);
         }
     }
 
@@ -305,7 +317,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
         let work = Work::of(subscription.request_context());
-        let (mut drain, until) = (self.drain.clone(), work.authorized_until());
+        let (mut drain, until) = (self.around.drain.clone(), work.authorized_until());
         let expired = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
