@@ -134,8 +134,7 @@ pub(crate) fn protocol(
     settings: &Mcp,
     ground: &Ground,
 ) -> (Arc<TableServer>, Endpoint) {
-    let pages =
-        Pages { entries_max: usize::try_from(settings.mcp_page_size).unwrap_or(usize::MAX) };
+    let pages = Pages { entries_max: settings.page_entries() };
     let server = Arc::new(TableServer::new(about, pages));
     let sessions = Arc::clone(&server);
     let make = move || sessions.session();

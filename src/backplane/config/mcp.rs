@@ -82,6 +82,12 @@ impl Mcp {
         self.public_url.as_deref().filter(|url| !url.is_empty())
     }
 
+    /// Entries on a page of a list.
+    #[must_use]
+    pub fn page_entries(&self) -> usize {
+        usize::try_from(self.mcp_page_size).unwrap_or(usize::MAX)
+    }
+
     /// Names this server is called by; `None` for any.
     #[must_use]
     pub fn hosts(&self) -> Option<Vec<String>> {

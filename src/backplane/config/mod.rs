@@ -4,6 +4,7 @@
 
 mod calls;
 mod data;
+mod gateway;
 mod identity;
 mod mcp;
 mod outbox;
@@ -16,6 +17,7 @@ use clap::Args;
 pub use self::{
     calls::Calls,
     data::{Data, Storage},
+    gateway::{Gateway, ToolSearch},
     identity::Identity,
     mcp::Mcp,
     outbox::Outbox,

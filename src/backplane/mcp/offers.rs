@@ -68,25 +68,34 @@ pub fn templates(offers: &Offers, service: &str) -> Vec<ResourceTemplate> {
         .collect()
 }
 
-/// The resources of a caller: those without variables, and of those whose only variable is the
-/// user, the caller's own.
+/// The resources without variables, and those whose only variable is the user, with `{user_id}`
+/// still in them.
 #[must_use]
-pub fn resources(offers: &Offers, service: &str, caller: &Principal) -> Vec<Resource> {
-    let user = caller.confined_to();
+pub fn personal(offers: &Offers, service: &str) -> Vec<Resource> {
     readable(offers)
-        .filter_map(|row| {
-            let (path, name) = match user {
-                Some(user) if is_someones(&row.template) => (
-                    row.template.replace("{user_id}", &segment(user)),
-                    row.template.replace("{user_id}", "own"),
-                ),
-                _ if row.template.contains('{') => return None,
-                _ => (row.template.clone(), row.template.clone()),
-            };
-            let resource = Resource::new(uri_of(service, &path), name)
+        .filter(|row| !row.template.contains('{') || is_someones(&row.template))
+        .map(|row| {
+            let name = row.template.replace("{user_id}", "own");
+            Resource::new(uri_of(service, &row.template), name)
                 .with_description(row.description.as_str())
-                .with_mime_type(MIME);
-            Some(resource)
+                .with_mime_type(MIME)
+        })
+        .collect()
+}
+
+/// The resources of a caller: of those that are someone's, their own.
+#[must_use]
+pub fn resources_of(caller: &Principal, personal: &[Resource]) -> Vec<Resource> {
+    let user = caller.confined_to().map(segment);
+    personal
+        .iter()
+        .filter_map(|resource| {
+            if !resource.uri.contains("{user_id}") {
+                return Some(resource.clone());
+            }
+            let mut own = resource.clone();
+            own.uri = resource.uri.replace("{user_id}", user.as_deref()?);
+            Some(own)
         })
         .collect()
 }

@@ -15,8 +15,8 @@ use rmcp::{
         CompletionInfo, GetPromptRequestParams, GetPromptResponse, Implementation,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-        ReadResourceResult, ResourceContents, ResourceTemplate, ServerCapabilities, ServerConfig,
-        SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+        ReadResourceResult, Resource, ResourceContents, ResourceTemplate, ServerCapabilities,
+        ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -84,6 +84,7 @@ struct Lists {
     offers: Offers,
     tools: Vec<Tool>,
     templates: Vec<ResourceTemplate>,
+    resources: Vec<Resource>,
     /// What can be watched.
     live: Vec<&'static str>,
 }
@@ -95,6 +96,7 @@ impl Lists {
         Lists {
             tools: offers.tools.iter().map(|offered| offered.tool.clone()).collect(),
             templates: offers::templates(&offers, service),
+            resources: offers::personal(&offers, service),
             live: live.collect(),
             offers,
         }
@@ -317,8 +319,7 @@ impl ServerHandler for TableServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let Visitor { principal, .. } = visitor(&context)?;
-        let name = self.shared.about.name;
-        let resources = offers::resources(&self.shared.lists().offers, name, &principal);
+        let resources = offers::resources_of(&principal, &self.shared.lists().resources);
         let (resources, next) = self.shared.pages.of(&resources, asked.as_ref())?;
         let mut result = ListResourcesResult::with_all_items(resources)
             .with_ttl_ms(TABLE_TTL_MS)

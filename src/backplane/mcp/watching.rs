@@ -56,6 +56,14 @@ impl Watches {
         }
     }
 
+    /// Runs `work`, called `name`, until this client ends.
+    pub fn run(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(work);
+        if let Some(before) = self.lock().insert(name.to_owned(), task.abort_handle()) {
+            before.abort();
+        }
+    }
+
     /// Watches `uri` no longer.
     pub fn end(&self, uri: &str) {
         if let Some(task) = self.lock().remove(uri) {

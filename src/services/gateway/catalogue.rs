@@ -5,10 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use rmcp::model::{Prompt, Resource, ResourceTemplate, Tool};
 
 use super::listing::Listing;
-use crate::domain::gateway::{
-    access::Rules,
-    names::{Offer, named},
-    uris::{expands, scheme},
+use crate::{
+    backplane::mcp::offers::resources_of,
+    domain::{
+        gateway::{
+            access::{Rules, name_of},
+            names::{Offer, named},
+            uris::{expands, scheme},
+        },
+        principal::Principal,
+    },
 };
 
 /// One source's part of the catalogue.
@@ -53,12 +59,14 @@ impl Catalogue {
     /// Of these parts, what `principal` may see. Names are given before anything is left out, so
     /// that they are the same for everyone.
     #[must_use]
-    pub fn of(parts: &[Part], rules: &Rules, principal: &str) -> Self {
+    pub fn of(parts: &[Part], rules: &Rules, principal: &Principal) -> Self {
         let mut catalogue = Catalogue::default();
-        catalogue.add_tools(parts, rules, principal);
-        catalogue.add_prompts(parts, rules, principal);
+        let name = name_of(principal);
+        catalogue.add_tools(parts, rules, &name);
+        catalogue.add_prompts(parts, rules, &name);
         for part in parts {
-            catalogue.add_resources(part, rules, principal);
+            let resources = resources_of(principal, &part.listing.resources);
+            catalogue.add_resources(part, &resources, rules, &name);
         }
         catalogue.resources.sort_by(|a, b| a.uri.cmp(&b.uri));
         catalogue.templates.sort_by(|a, b| a.uri_template.cmp(&b.uri_template));
@@ -104,9 +112,15 @@ impl Catalogue {
     }
 
     /// A URI belongs to the first source that lists it.
-    fn add_resources(&mut self, part: &Part, rules: &Rules, principal: &str) {
+    fn add_resources(
+        &mut self,
+        part: &Part,
+        resources: &[Resource],
+        rules: &Rules,
+        principal: &str,
+    ) {
         let owned = |uri: &str| rules.allow(principal, &part.source, uri);
-        let uris = part.listing.resources.iter().map(|resource| resource.uri.as_str());
+        let uris = resources.iter().map(|resource| resource.uri.as_str());
         let templates = part.listing.templates.iter().map(|template| &*template.uri_template);
         for uri in uris.chain(templates) {
             let Some(scheme) = scheme(uri) else { continue };
@@ -116,7 +130,7 @@ impl Catalogue {
                 *owner = None;
             }
         }
-        for resource in part.listing.resources.iter().filter(|resource| owned(&resource.uri)) {
+        for resource in resources.iter().filter(|resource| owned(&resource.uri)) {
             if !self.resources_of.contains_key(&resource.uri) {
                 self.resources_of.insert(resource.uri.clone(), part.source.clone());
                 self.resources.push(resource.clone());
@@ -183,6 +197,7 @@ mod tests {
             resources: uris.iter().map(|uri| Resource::new(*uri, *uri)).collect(),
             templates: templates.iter().map(|uri| ResourceTemplate::new(*uri, *uri)).collect(),
             prompts: vec![Prompt::new("greet", Some("x"), None)],
+            live: vec![],
         };
         Part { source: source.into(), prefix: source.into(), listing: Arc::new(listing) }
     }
@@ -192,7 +207,8 @@ mod tests {
             part("files", &["read", "write"], &["file:///a"], &["file:///{+path}"]),
             part("web", &["read"], &["https://x/a", "file:///a"], &["https://x/{id}"]),
         ];
-        Catalogue::of(&parts, rules, "ann")
+        let ann = Principal::User { id: "ann".into(), name: String::new(), email: String::new() };
+        Catalogue::of(&parts, rules, &ann)
     }
 
     #[test]

@@ -103,6 +103,12 @@ impl Shelf {
         }
     }
 
+    /// The last listing under `key`, if there was one.
+    #[must_use]
+    pub fn last(&self, key: &Key) -> Option<Arc<Listing>> {
+        self.lock().get(key)?.borrow().listing.clone()
+    }
+
     /// What a source gave is no longer true, for anybody.
     pub fn outdate(&self, source: &str) {
         for (key, slot) in self.lock().iter() {
