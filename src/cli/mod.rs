@@ -6,6 +6,7 @@ mod fetch;
 mod follow;
 mod health;
 mod history;
+pub mod mcp;
 mod out;
 mod people;
 mod place;

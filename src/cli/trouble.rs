@@ -58,7 +58,7 @@ impl Trouble {
     }
 
     /// One sentence.
-    pub(super) fn plain(text: impl Into<String>) -> Self {
+    pub fn plain(text: impl Into<String>) -> Self {
         Trouble::Plain(text.into())
     }
 

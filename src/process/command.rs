@@ -14,7 +14,7 @@ use crate::{
         logging,
     },
     cli,
-    process::{Exit, bind, cognition, core, memory, up},
+    process::{Exit, bind, cognition, core, memory, stdio, up},
 };
 
 /// Exit code for a command line that is wrong (sysexits.h: `EX_USAGE`).
@@ -40,8 +40,19 @@ enum Command {
     Memory(Role<memory::Settings>),
     /// Run cognition: finds context in memory.
     Cognition(Role<cognition::Settings>),
+    /// Be a server of the Model Context Protocol on standard input and output.
+    Mcp(Mcp),
     #[command(flatten)]
     People(cli::Command),
+}
+
+/// What `cortex mcp` takes.
+#[derive(clap::Args)]
+struct Mcp {
+    #[command(flatten)]
+    args: cli::mcp::McpArgs,
+    #[command(flatten)]
+    logs: Logs,
 }
 
 /// A role's settings, and how it is told to leave.
@@ -98,21 +109,27 @@ fn run(command: Command) -> ExitCode {
                 cognition::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
         }
-        Command::People(command) => {
-            return match block_on(cli::run(command)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    cli::complain(&error.to_string());
-                    ExitCode::from(error.code())
-                }
-            };
+        Command::Mcp(Mcp { args, logs }) => {
+            start_logs(&logs, "mcp");
+            return told(block_on(stdio::run(args, logs)));
         }
+        Command::People(command) => return told(block_on(cli::run(command))),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
             cli::complain(&exit.to_string());
             ExitCode::from(exit.code())
+        }
+    }
+}
+
+fn told(ended: cli::Outcome) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain(&error.to_string());
+            ExitCode::from(error.code())
         }
     }
 }

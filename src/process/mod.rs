@@ -5,6 +5,7 @@ mod command;
 pub mod core;
 pub mod memory;
 mod serve;
+mod stdio;
 pub mod up;
 
 pub use command::main;
