@@ -21,5 +21,6 @@ pub mod queue;
 pub mod secrets;
 pub mod stream;
 pub mod token;
+pub mod upstream;
 pub mod vitals;
 pub mod wire;

@@ -7,6 +7,7 @@ mod data;
 mod identity;
 mod outbox;
 mod services;
+mod upstreams;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -18,6 +19,7 @@ pub use self::{
     identity::Identity,
     outbox::Outbox,
     services::{Services, prefixed_services},
+    upstreams::{UpstreamSettings, check_upstream, read_upstreams},
 };
 use crate::backplane::{fanout::Bounds, logging};
 
