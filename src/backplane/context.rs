@@ -1,6 +1,8 @@
 //! What travels with a request through a process: its id, its deadline, which attempt it is.
 
 use std::{future::Future, sync::Arc, time::Duration};
+
+use actix_web::http::header::HeaderValue;
 use tokio::time::Instant;
 
 /// Header that carries the id of a request, in and out.
@@ -26,6 +28,9 @@ pub struct RequestContext {
     pub retried_above: bool,
     /// When the caller's token ends, if they showed one: a stream does not outlive it.
     pub authorized_until: Option<Instant>,
+    /// What calls made for this request show instead of this service's own token: one made for
+    /// whoever asked, so that the service called sees them and not us.
+    pub bearer: Option<HeaderValue>,
 }
 
 impl RequestContext {
@@ -37,6 +42,7 @@ impl RequestContext {
             deadline: Instant::now() + patience,
             retried_above: false,
             authorized_until: None,
+            bearer: None,
         }
     }
 

@@ -6,15 +6,24 @@ use bytes::Bytes;
 use futures_util::{Stream, future::LocalBoxFuture};
 use serde_json::{Map, Value};
 
-use crate::domain::{
-    failure::{Failure, Kind},
-    principal::Principal,
+use rmcp::model::GetPromptResult;
+
+use crate::{
+    backplane::shape::Shape,
+    domain::{
+        failure::{Failure, Kind},
+        principal::Principal,
+    },
 };
 
 /// The answer to a tool call, on its way.
 pub type ToolAnswer = LocalBoxFuture<'static, Result<Value, Failure>>;
 /// The content of a resource, on its way.
 pub type ResourceAnswer = LocalBoxFuture<'static, Result<Content, Failure>>;
+/// A prompt filled in, on its way.
+pub type PromptAnswer = LocalBoxFuture<'static, Result<GetPromptResult, Failure>>;
+/// What may be meant, on its way.
+pub type Completions = LocalBoxFuture<'static, Result<Vec<String>, Failure>>;
 /// A live answer's body.
 pub type LiveBody = Pin<Box<dyn Stream<Item = Result<Bytes, std::convert::Infallible>>>>;
 
@@ -72,7 +81,41 @@ pub struct Tool {
     pub description: &'static str,
     /// The names of its arguments.
     pub arguments: &'static [&'static str],
+    /// What they are, and what it answers.
+    pub shape: Shape,
     run: Rc<dyn Fn(Principal, Map<String, Value>) -> ToolAnswer>,
+}
+
+/// One argument of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blank {
+    /// Its name.
+    pub name: &'static str,
+    /// What belongs there.
+    pub description: &'static str,
+    /// Whether it must be filled in.
+    pub required: bool,
+}
+
+/// One prompt: words to a model, with blanks to fill in.
+#[derive(Clone)]
+pub struct Prompt {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence for the person who picks it.
+    pub description: &'static str,
+    /// What is to be filled in.
+    pub blanks: &'static [Blank],
+    run: Rc<dyn Fn(Principal, BTreeMap<String, String>) -> PromptAnswer>,
+}
+
+/// A value that is being typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typed {
+    /// Of which argument or variable.
+    pub argument: String,
+    /// What there is of it.
+    pub beginning: String,
 }
 
 /// One resource, or a family of them.
@@ -90,6 +133,8 @@ pub struct Resource {
 pub struct Host {
     tools: Vec<Tool>,
     resources: Vec<Resource>,
+    prompts: Vec<Prompt>,
+    completing: Option<Rc<dyn Fn(Principal, Typed) -> Completions>>,
 }
 
 impl Host {
@@ -108,7 +153,37 @@ impl Host {
         arguments: &'static [&'static str],
         run: impl Fn(Principal, Map<String, Value>) -> ToolAnswer + 'static,
     ) -> Self {
-        self.tools.push(Tool { name, description, arguments, run: Rc::new(run) });
+        let shape = Shape::default();
+        self.tools.push(Tool { name, description, arguments, shape, run: Rc::new(run) });
+        self
+    }
+
+    /// Says what a tool that is there takes and answers.
+    #[must_use]
+    pub fn shaped(mut self, tool: &str, shape: Shape) -> Self {
+        if let Some(known) = self.tools.iter_mut().find(|known| known.name == tool) {
+            known.shape = shape;
+        }
+        self
+    }
+
+    /// Adds a prompt.
+    #[must_use]
+    pub fn prompt(
+        mut self,
+        name: &'static str,
+        description: &'static str,
+        blanks: &'static [Blank],
+        run: impl Fn(Principal, BTreeMap<String, String>) -> PromptAnswer + 'static,
+    ) -> Self {
+        self.prompts.push(Prompt { name, description, blanks, run: Rc::new(run) });
+        self
+    }
+
+    /// Says how values that are being typed are completed.
+    #[must_use]
+    pub fn completing(mut self, run: impl Fn(Principal, Typed) -> Completions + 'static) -> Self {
+        self.completing = Some(Rc::new(run));
         self
     }
 
@@ -134,6 +209,46 @@ impl Host {
     #[must_use]
     pub fn resources(&self) -> &[Resource] {
         &self.resources
+    }
+
+    /// All prompts.
+    #[must_use]
+    pub fn prompts(&self) -> &[Prompt] {
+        &self.prompts
+    }
+
+    /// Fills in a prompt.
+    ///
+    /// # Errors
+    /// `invalid_parameter` when there is no such prompt, `validation_error` naming what is missing
+    /// or not asked for, or the prompt's own failure.
+    pub async fn fill_in(
+        &self,
+        prompt: &str,
+        caller: Principal,
+        arguments: BTreeMap<String, String>,
+    ) -> Result<GetPromptResult, Failure> {
+        let known = self.prompts.iter().find(|known| known.name == prompt).ok_or_else(|| {
+            Failure::new(Kind::InvalidParameter, format!("there is no prompt {prompt:?} here"))
+        })?;
+        for blank in known.blanks {
+            if blank.required && arguments.get(blank.name).is_none_or(|text| text.trim().is_empty())
+            {
+                return Err(Failure::invalid_field(blank.name, "field required", "missing"));
+            }
+        }
+        (known.run)(caller, arguments).await
+    }
+
+    /// What a value that is being typed may become: best first, none where nothing is known.
+    ///
+    /// # Errors
+    /// Why it could not be looked up.
+    pub async fn complete(&self, caller: Principal, typed: Typed) -> Result<Vec<String>, Failure> {
+        match &self.completing {
+            Some(completing) => completing(caller, typed).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Whether `arguments` is wrapped: an object of that name which is no argument of the tool.

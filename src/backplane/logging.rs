@@ -32,6 +32,9 @@ impl Format {
 /// line too, so that JSON stays JSON.
 pub fn start(format: Format, filter: &str, process: &'static str) {
     let mut builder = env_logger::Builder::new();
+    // The protocol's library logs whole messages, and as errors that clients hang up. Whoever wants
+    // that names it: `rmcp=debug`.
+    builder.filter_module("rmcp", log::LevelFilter::Off);
     builder.parse_filters(filter);
     let colour = std::io::stderr().is_terminal();
     builder.format(move |out, record| {

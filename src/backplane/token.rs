@@ -72,6 +72,9 @@ pub struct Identity {
     pub principal: Principal,
     /// Seconds since 1970 at which the token ends.
     pub expires: i64,
+    /// For whom the token of a user is meant, if it says so; what else a token may be meant for is
+    /// checked when it is read.
+    pub audience: Option<Arc<[String]>>,
 }
 
 impl fmt::Debug for Tokens {
@@ -154,7 +157,12 @@ impl Tokens {
     pub fn identify(&self, token: &str, audience: &str) -> Result<Identity, Failure> {
         let claims = self.verify(token)?;
         let principal = principal(&claims, audience)?;
-        Ok(Identity { principal, expires: claims.exp })
+        let audience = match (&principal, &claims.aud) {
+            (Principal::User { .. }, Some(Audience::One(one))) => Some([one.clone()].into()),
+            (Principal::User { .. }, Some(Audience::Many(many))) => Some(many.as_slice().into()),
+            (Principal::User { .. }, None) | (Principal::Service { .. }, _) => None,
+        };
+        Ok(Identity { principal, expires: claims.exp, audience })
     }
 
     /// The claims of a token that verifies. What verified before is remembered: checking the

@@ -1,5 +1,6 @@
 //! Workspaces, conversations, inputs and users, as clients of core see them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ pub struct User {
 }
 
 /// A place for conversations, owned by one user.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Workspace {
     /// Its id (UUIDv4).
     pub id: String,
@@ -34,7 +35,7 @@ pub struct Workspace {
 }
 
 /// A conversation in a workspace.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Conversation {
     /// Its id (UUIDv4).
     pub id: String,
@@ -56,7 +57,7 @@ pub struct Conversation {
 }
 
 /// What may be set on a workspace. Creating needs name and description.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 pub struct WorkspaceInput {
     /// 1 to 100 characters.
     pub name: Option<String>,
@@ -67,7 +68,7 @@ pub struct WorkspaceInput {
 }
 
 /// What may be set on a conversation. Creating needs workspace and topic.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 pub struct ConversationInput {
     /// The workspace it is made in; cannot be changed later.
     pub workspace_id: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -49,7 +50,7 @@ pub fn json_bytes(object: &Map<String, Value>) -> usize {
 }
 
 /// One stored item, as every reader sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Item {
     /// Place in the store's log: increasing over the whole store, never used twice.
     #[serde(default)]
@@ -113,7 +114,7 @@ fn content_type_text() -> String {
 }
 
 /// The answer to `store_input`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Stored {
     /// `stored`, or `already_exists` when the id was known.
     pub status: String,
@@ -132,8 +133,15 @@ pub struct Stored {
     pub same_body: Option<bool>,
 }
 
+/// The answer to `store_inputs`.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// What became of each, in the order of the inputs.
+    pub results: Vec<Verdict>,
+}
+
 /// What became of one of several inputs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Verdict {
     /// `stored`, `already_exists` or `refused`.
     pub status: String,

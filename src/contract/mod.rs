@@ -5,4 +5,6 @@ pub mod conversation;
 pub mod event;
 pub mod health;
 pub mod item;
+pub mod memory;
+pub mod offers;
 pub mod upstream;

@@ -35,6 +35,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The body has a content type that is not accepted here.
     UnsupportedMedia,
+    /// The caller accepts no content type that could be answered here.
+    NotAcceptable,
     /// Too much asked of this service at this moment.
     Overloaded,
     /// Something this answer needs is not available.
@@ -57,7 +59,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::InvalidCredentials,
         Kind::TokenExpired,
         Kind::Unauthorized,
@@ -73,6 +75,7 @@ impl Kind {
         Kind::TooLarge,
         Kind::MethodNotAllowed,
         Kind::UnsupportedMedia,
+        Kind::NotAcceptable,
         Kind::Overloaded,
         Kind::Unavailable,
         Kind::CircuitOpen,
@@ -103,6 +106,7 @@ impl Kind {
             Kind::TooLarge => "request_too_large",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::UnsupportedMedia => "unsupported_media_type",
+            Kind::NotAcceptable => "not_acceptable",
             Kind::Overloaded => "overloaded",
             Kind::Unavailable => "service_unavailable",
             Kind::CircuitOpen => "circuit_open",
@@ -247,7 +251,8 @@ impl Failure {
             | Kind::MissingParameter
             | Kind::TooLarge
             | Kind::MethodNotAllowed
-            | Kind::UnsupportedMedia => false,
+            | Kind::UnsupportedMedia
+            | Kind::NotAcceptable => false,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod budget;
 pub mod entities;
 pub mod failure;
+pub mod gateway;
 pub mod latency;
 pub mod outbox;
 pub mod permission;

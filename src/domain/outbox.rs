@@ -179,6 +179,7 @@ pub fn is_for_good(kind: Kind) -> bool {
         | Kind::TokenExpired
         | Kind::Unauthorized
         | Kind::PermissionDenied
+        | Kind::NotAcceptable
         // Also what a body is that broke off or came too late on its way.
         | Kind::InvalidRequest
         | Kind::NotFound

@@ -92,8 +92,21 @@ impl Admissions {
             Class::Input => &self.inputs,
             Class::Other => &self.others,
         };
+        self.enter_by(door, user).map(Some)
+    }
+
+    /// Lets a request of `user` in among the others, whatever its path: for routes that know only
+    /// when they have read more whether they need a place.
+    ///
+    /// # Errors
+    /// `overloaded` when there is none.
+    pub fn enter_others(&self, user: Option<Arc<str>>) -> Result<Place, Failure> {
+        self.enter_by(&self.others, user)
+    }
+
+    fn enter_by(&self, door: &Door, user: Option<Arc<str>>) -> Result<Place, Failure> {
         let entered = lock(&door.inside).enter(user.as_ref());
-        entered.map(|()| Some(Place { door: door.clone(), user })).map_err(|refused| {
+        entered.map(|()| Place { door: door.clone(), user }).map_err(|refused| {
             self.tell(door.name);
             let text = match refused {
                 Refused::Full => "too much to do at this moment",
@@ -116,7 +129,8 @@ impl Admissions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Always let in: health, and streams, which have a bound of their own.
+    /// Always let in: health, and streams and the protocol's endpoint, which have bounds of their
+    /// own.
     Free,
     Input,
     Other,
@@ -125,7 +139,7 @@ enum Class {
 fn class(method: &Method, path: &str) -> Class {
     let path = path.strip_prefix("/v1").unwrap_or(path);
     let health = path == "/" || path == "/metrics" || path.starts_with("/health");
-    if health || *method == Method::OPTIONS {
+    if health || path == "/mcp" || *method == Method::OPTIONS {
         return Class::Free;
     }
     if *method == Method::GET {
@@ -148,6 +162,7 @@ mod tests {
             (Method::GET, "/output/stream", Class::Free),
             (Method::GET, "/resource/log/stream", Class::Free),
             (Method::OPTIONS, "/input", Class::Free),
+            (Method::POST, "/mcp", Class::Free),
             (Method::POST, "/input", Class::Input),
             (Method::POST, "/v1/conversation/c/messages", Class::Input),
             (Method::POST, "/tool/store_inputs", Class::Input),

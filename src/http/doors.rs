@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     backplane::{
         host::{Asked, Content, Host},
+        mcp::offers,
         stream,
     },
     domain::failure::{Failure, Kind},
@@ -33,6 +34,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .service(routes::at("/tool/{name}", vec![(Method::POST, web::to(call))]))
         .service(routes::at("/tools", vec![(Method::GET, web::to(list))]))
+        .service(routes::at("/prompt/{name}", vec![(Method::POST, web::to(fill_in))]))
         .service(routes::at("/resource/{path:.*}", vec![(Method::GET, web::to(read))]));
 }
 
@@ -68,22 +70,27 @@ fn parse_arguments(bytes: &Bytes) -> Result<Map<String, Value>, Failure> {
     })
 }
 
-/// `GET /tools`: what there is to call and to read.
+/// `GET /tools`: what there is to call, to read and to fill in.
 async fn list(_: Anyone, table: Data<Table>) -> HttpResponse {
-    let tools: Vec<Value> = table
-        .tools()
-        .iter()
-        .map(|tool| {
-            json!({"name": tool.name, "description": tool.description,
-                   "arguments": tool.arguments})
-        })
-        .collect();
-    let resources: Vec<Value> = table
-        .resources()
-        .iter()
-        .map(|resource| json!({"template": resource.template, "description": resource.description}))
-        .collect();
-    HttpResponse::Ok().json(json!({ "tools": tools, "resources": resources }))
+    HttpResponse::Ok().json(offers::all(&table))
+}
+
+/// `POST /prompt/{name}`: a prompt filled in, as the protocol has it; the arguments come bare or
+/// wrapped, as with a tool.
+async fn fill_in(
+    request: HttpRequest,
+    caller: Anyone,
+    name: web::Path<String>,
+    payload: web::Payload,
+    table: Data<Table>,
+) -> Result<HttpResponse, Problem> {
+    let bytes = body::read(&request, into_inner(payload)).await?;
+    let mut arguments = parse_arguments(&bytes)?;
+    if let Some(Value::Object(inner)) = arguments.remove("arguments") {
+        arguments = inner;
+    }
+    let filled = table.fill_in(&name, caller.0, offers::texts(arguments)).await?;
+    Ok(HttpResponse::Ok().json(filled))
 }
 
 /// `GET /resource/{path}`: a JSON array for those who accept JSON, else server-sent events with an

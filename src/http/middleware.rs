@@ -73,7 +73,7 @@ fn is_browser(request: &ServiceRequest) -> bool {
     request.headers().contains_key(header::ORIGIN)
 }
 
-fn user_of(identity: Option<&Identity>) -> Option<Arc<str>> {
+pub(crate) fn user_of(identity: Option<&Identity>) -> Option<Arc<str>> {
     match identity.map(|identity| &identity.principal) {
         Some(Principal::User { id, .. }) => Some(id.as_str().into()),
         Some(Principal::Service { .. }) => None,
@@ -215,6 +215,7 @@ fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> Reque
         deadline: now + patience,
         retried_above: headers.contains_key(ATTEMPT_HEADER),
         authorized_until: None,
+        bearer: None,
     }
 }
 
@@ -240,7 +241,13 @@ pub fn cors(allowed: &str) -> Cors {
         .allow_any_method()
         .allow_any_header()
         .supports_credentials()
-        .expose_headers([REQUEST_ID_HEADER, "retry-after", "idempotency-replayed"])
+        .expose_headers([
+            REQUEST_ID_HEADER,
+            "retry-after",
+            "idempotency-replayed",
+            "mcp-session-id",
+            "www-authenticate",
+        ])
         .max_age(600);
     allowed.split(',').map(str::trim).filter(|origin| !origin.is_empty()).fold(cors, |cors, one| {
         if one == "*" { cors.allow_any_origin() } else { cors.allowed_origin(one) }

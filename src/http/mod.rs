@@ -6,6 +6,7 @@ pub mod body;
 pub mod core;
 pub mod doors;
 pub mod health;
+pub mod mcp;
 pub mod middleware;
 pub mod problem;
 pub mod routes;

@@ -57,6 +57,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Kind::Overloaded | Kind::Unavailable | Kind::CircuitOpen | Kind::Connection => {
             StatusCode::SERVICE_UNAVAILABLE
         }

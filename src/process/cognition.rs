@@ -11,15 +11,27 @@ use clap::Args;
 use crate::{
     backplane::{
         client::Clients,
-        config::{Calls, Http, Identity, Logs, Services},
+        config::{Calls, Http, Identity, Logs, Mcp, Services},
+        mcp::About,
     },
     http::{doors, health::Reporter, routes::at},
-    process::{Exit, Ground, memory::root},
+    process::{
+        Exit, Ground,
+        memory::{protocol, root},
+    },
     services::cognition::Cognition,
 };
 
 /// The port cognition listens on unless told otherwise.
 pub const PORT: u16 = 9100;
+
+/// What cognition says of itself to clients of the protocol.
+const ABOUT: About = About {
+    name: "cognition",
+    title: "Cortex Cognition",
+    instructions: "Builds the context a model needs out of what a user said before: call \
+                   get_context with the question before you answer it.",
+};
 
 /// Everything cognition can be told.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +51,9 @@ pub struct Settings {
     /// Discovery.
     #[command(flatten)]
     pub services: Services,
+    /// The Model Context Protocol.
+    #[command(flatten)]
+    pub mcp: Mcp,
 }
 
 /// Runs cognition on `listener` until `shutdown`.
@@ -70,12 +85,16 @@ pub async fn run(
         drain: ground.drain.clone(),
     };
     let metrics = ground.metrics.clone();
+    let (server, endpoint) = protocol(ABOUT, &settings.mcp, &ground);
     let routes = move |clients: Rc<Clients>| {
         let cognition = Rc::new(Cognition::new(clients, metrics.clone()));
         let table: doors::Table = Rc::new(cognition.host());
+        server.open(&table);
+        let endpoint = endpoint.clone();
         move |config: &mut ServiceConfig| {
             config
                 .app_data(Data::new(table))
+                .configure(|config| endpoint.mount(config))
                 .service(at("/", vec![(Method::GET, web::to(root))]))
                 .configure(doors::configure);
         }

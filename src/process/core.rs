@@ -10,24 +10,34 @@ use crate::{
     backplane::{
         client::{Clients, ServicePort},
         config::{
-            Calls, Data as DataSettings, Http, Identity, Logs, Outbox as OutboxSettings, Services,
-            Streams,
+            Calls, Data as DataSettings, Gateway as GatewaySettings, Http, Identity, Logs, Mcp,
+            Outbox as OutboxSettings, Services, Streams,
         },
         database::{self, Database},
         fanout::{Bus, BusActor},
         gate::Gate,
+        mcp::Pages,
     },
     domain::failure::Failure,
     http::{
         core::{self, Core},
         health::Reporter,
+        mcp::{Access, Endpoint},
     },
     process::{Exit, Ground},
-    services::conversation::{
-        self, Conversations, DATABASE_FILE,
-        follower::{Follower, Reach},
-        login,
-        outbox::{Carrier, Outbox},
+    services::{
+        conversation::{
+            self, Conversations, DATABASE_FILE,
+            follower::{Follower, Reach},
+            login,
+            outbox::{Carrier, Outbox},
+        },
+        gateway::{
+            Gateway,
+            own::{Local, Own},
+            passes::Passes,
+            server::GatewayServer,
+        },
     },
 };
 
@@ -67,6 +77,12 @@ pub struct Settings {
     /// Outbox.
     #[command(flatten)]
     pub outbox: OutboxSettings,
+    /// The Model Context Protocol.
+    #[command(flatten)]
+    pub mcp: Mcp,
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewaySettings,
     /// Make the development user (user@example.com); only on a loopback `HOST` (true or false).
     #[arg(long, env = "CORTEX_DEV_USER", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub dev_user: bool,
@@ -128,16 +144,39 @@ pub async fn run(
     login::prepare(&hashing).await?;
     let flush = (outbox.clone(), settings.outbox.outbox_flush_timeout);
     let make = maker(&settings, &ground, database, (bus, reach, outbox), hashing);
+    let gateway = open_gateway(&settings, &ground);
+    let endpoint = serve_gateway(&settings, &ground, &gateway);
+    let watched_max = usize::from(settings.calls.service_streams_max);
     let routes = move |clients: Rc<Clients>| {
-        let core = make(clients);
+        let core = make(Rc::clone(&clients));
+        let table = Rc::new(conversation::table::host(&core.conversations));
+        gateway.own.open(Local { clients, table }, watched_max);
+        let endpoint = endpoint.clone();
         move |config: &mut ServiceConfig| {
-            config.app_data(Data::new(core)).configure(core::configure);
+            config
+                .app_data(Data::new(core))
+                .configure(core::configure)
+                .configure(|config| endpoint.mount(config));
         }
     };
     let served = ground.serve(&settings.http, listener, reporter, routes, shutdown).await;
     let (outbox, patience) = flush;
     outbox.flush(patience).await;
     served
+}
+
+/// The gateway to our own services.
+fn open_gateway(settings: &Settings, ground: &Ground) -> Gateway {
+    let passes = Passes::new(ground.tokens.clone());
+    let own = Own::new(ground.discovery.directory.clone(), passes);
+    Gateway::new(own, &settings.gateway, Pages { entries_max: settings.mcp.page_entries() })
+}
+
+/// Where the gateway is served.
+fn serve_gateway(settings: &Settings, ground: &Ground, gateway: &Gateway) -> Endpoint {
+    let gateway = gateway.clone();
+    let make = move || GatewayServer::new(gateway.clone());
+    Endpoint::over("core", make, &settings.mcp, Access::Tokens, ground.drain.clone())
 }
 
 /// The outbox in core's store, with connections of its own: inputs must not wait behind lists.
@@ -179,13 +218,13 @@ fn maker(
     let dev_user = settings.dev_user;
     let store_patience = settings.outbox.store_patience;
     move |clients| Core {
-        conversations: Conversations::new(
+        conversations: Rc::new(Conversations::new(
             database.clone(),
             clients,
             outbox.clone(),
             reach.clone(),
             store_patience,
-        ),
+        )),
         database: database.clone(),
         dev_user,
         hashing: hashing.clone(),

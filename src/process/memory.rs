@@ -1,6 +1,6 @@
 //! The memory process.
 
-use std::{future::Future, net::TcpListener, rc::Rc, time::Duration};
+use std::{future::Future, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -12,13 +12,17 @@ use serde_json::json;
 
 use crate::{
     backplane::{
-        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Storage, Streams},
+        config::{
+            Calls, Data as DataSettings, Http, Identity, Logs, Mcp, Services, Storage, Streams,
+        },
         database,
         fanout::BusActor,
+        mcp::{About, Pages, TableServer},
     },
     http::{
         doors,
         health::{Reporter, VERSION},
+        mcp::{Access, Endpoint},
         routes::at,
     },
     process::{Exit, Ground},
@@ -27,6 +31,14 @@ use crate::{
 
 /// The port memory listens on unless told otherwise.
 pub const PORT: u16 = 9000;
+
+/// What memory says of itself to clients of the protocol.
+const ABOUT: About = About {
+    name: "memory",
+    title: "Cortex Memory",
+    instructions: "Keeps what users say, for ever and in order. Store with store_input; read \
+                   memory://history/{user_id} and the other resources, or subscribe to them.",
+};
 
 /// Time for the writer to commit what is queued and to end.
 const WRITER_END: Duration = Duration::from_secs(5);
@@ -58,6 +70,9 @@ pub struct Settings {
     /// Streams.
     #[command(flatten)]
     pub streams: Streams,
+    /// The Model Context Protocol.
+    #[command(flatten)]
+    pub mcp: Mcp,
 }
 
 /// Runs memory on `listener` until `shutdown`.
@@ -95,11 +110,15 @@ pub async fn run(
         drain: ground.drain.clone(),
     };
     let serving = memory.clone();
+    let (server, endpoint) = protocol(ABOUT, &settings.mcp, &ground);
     let routes = move |_| {
         let table: doors::Table = Rc::new(memory::host(&serving));
+        server.open(&table);
+        let endpoint = endpoint.clone();
         move |config: &mut ServiceConfig| {
             config
                 .app_data(Data::new(table))
+                .configure(|config| endpoint.mount(config))
                 .service(at("/", vec![(Method::GET, web::to(root))]))
                 .configure(doors::configure);
         }
@@ -107,6 +126,20 @@ pub async fn run(
     let result = ground.serve(&settings.http, listener, reporter, routes, shutdown).await;
     memory.close(WRITER_END).await;
     result
+}
+
+/// A service's table as a server of the protocol, and where it is served.
+pub(crate) fn protocol(
+    about: About,
+    settings: &Mcp,
+    ground: &Ground,
+) -> (Arc<TableServer>, Endpoint) {
+    let pages = Pages { entries_max: settings.page_entries() };
+    let server = Arc::new(TableServer::new(about, pages));
+    let sessions = Arc::clone(&server);
+    let make = move || sessions.session();
+    let endpoint = Endpoint::over(about.name, make, settings, Access::Tokens, ground.drain.clone());
+    (server, endpoint)
 }
 
 /// `GET /` of a service: what it is.

@@ -217,6 +217,8 @@ impl Ground {
             .max_connections(http.max_connections)
             .keep_alive(http.http_keep_alive)
             .h1_allow_half_closed(false)
+            // Small events must not wait for the acknowledgement of those before them.
+            .tcp_nodelay(true)
             .shutdown_timeout(http.shutdown_grace.as_secs().max(1))
             .on_connect(move |connection, _| cut_when_stalled(connection, stalled))
             .disable_signals()

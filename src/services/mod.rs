@@ -2,4 +2,5 @@
 
 pub mod cognition;
 pub mod conversation;
+pub mod gateway;
 pub mod memory;

@@ -42,14 +42,15 @@ impl Handler<CallTool> for ServiceClient {
         let line = Rc::clone(&self.line);
         let context = call.context.clone();
         Box::pin(context.scope(async move {
-            let CallTool { context, tool, arguments, repeatable, caller } = call;
-            while_present(caller, line.call(&tool, arguments, &context, repeatable)).await
+            let CallTool { context, named, tool, arguments, repeatable, caller } = call;
+            let called = (named, tool.as_str());
+            while_present(caller, line.call(called, arguments, &context, repeatable)).await
         }))
     }
 }
 
 impl Handler<ReadResource> for ServiceClient {
-    type Result = ResponseFuture<Result<Vec<Value>, Failure>>;
+    type Result = ResponseFuture<Result<Value, Failure>>;
     fn handle(&mut self, read: ReadResource, _: &mut Context<Self>) -> Self::Result {
         let line = Rc::clone(&self.line);
         let context = read.context.clone();

@@ -10,11 +10,12 @@ use std::{
 };
 
 use awc::{Client, http::Method};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    ClientsShared,
+    ClientsShared, Named,
     attempt::{Missed, Outgoing, Terms, http_client, send_once},
     bulkhead::Bulkhead,
     choice::{admit, another_could, refused_by_all},
@@ -60,6 +61,12 @@ pub(crate) struct Line {
     usual: RefCell<BTreeMap<String, Duration>>,
 }
 
+/// The body of a call, as every door of this kind takes it.
+#[derive(Serialize)]
+struct Arguments {
+    arguments: Map<String, Value>,
+}
+
 /// One call, whole.
 struct Call<'a> {
     tool: &'a str,
@@ -102,17 +109,21 @@ impl Line {
 
     pub(crate) async fn call(
         &self,
-        tool: &str,
+        (named, tool): (Named, &str),
         arguments: Map<String, Value>,
         context: &RequestContext,
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
-        let body = serde_json::to_vec(&json!({ "arguments": arguments })).map_err(|error| {
+        let body = serde_json::to_vec(&Arguments { arguments }).map_err(|error| {
             Failure::new(Kind::Internal, format!("arguments not written: {error}"))
         })?;
+        let door = match named {
+            Named::Tool => "/tool/",
+            Named::Prompt => "/prompt/",
+        };
         let outgoing = Outgoing {
             method: Method::POST,
-            path: format!("/tool/{}", segment(tool)),
+            path: format!("{door}{}", segment(tool)),
             body: Some(body.into()),
         };
         let mut reply = self.counted(tool, &outgoing, context, repeatable).await?;
@@ -124,12 +135,11 @@ impl Line {
         &self,
         path: &str,
         context: &RequestContext,
-    ) -> Result<Vec<Value>, Failure> {
-        let outgoing =
-            Outgoing { method: Method::GET, path: format!("/resource/{path}"), body: None };
-        let kind = path.split('/').next().unwrap_or_default().to_owned();
-        let reply = self.counted(&kind, &outgoing, context, Repeatable::Always).await?;
-        if let Value::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
+    ) -> Result<Value, Failure> {
+        let outgoing = Outgoing { method: Method::GET, path: path.to_owned(), body: None };
+        let kind = path.strip_prefix("/resource").unwrap_or(path);
+        let kind = kind.split('/').nth(1).unwrap_or_default();
+        self.counted(kind, &outgoing, context, Repeatable::Always).await
     }
 
     async fn counted(
@@ -239,7 +249,10 @@ impl Line {
         if number == 0 {
             self.directory.deposit_first(&self.service);
         }
-        let token = self.token.get().map_err(|failure| Ended::Missed(Missed::ours(failure)))?;
+        let token = match &call.context.bearer {
+            Some(bearer) => bearer.clone(),
+            None => self.token.get().map_err(|failure| Ended::Missed(Missed::ours(failure)))?,
+        };
         let under_way = UnderWay::at(&endpoint, permit);
         let terms = Terms { number: number + 1, allowed, settings: &self.settings };
         let heard = Cell::new(false);

@@ -49,13 +49,24 @@ const CALLS_PAUSING_MAX: usize = 1024;
 /// Streams one client actor opens at once.
 const STREAMS_OPENING: usize = 256;
 
-/// Calls a tool of the service.
+/// What is called by its name, with arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A tool.
+    Tool,
+    /// A prompt.
+    Prompt,
+}
+
+/// Calls a tool of the service, or fills in a prompt.
 #[derive(actix::Message)]
 #[rtype(result = "Result<Value, Failure>")]
 pub struct CallTool {
     /// What travels with it.
     pub context: RequestContext,
-    /// The tool's name.
+    /// Whether it is a tool or a prompt.
+    pub named: Named,
+    /// Its name.
     pub tool: String,
     /// Its arguments.
     pub arguments: Map<String, Value>,
@@ -68,13 +79,13 @@ pub struct CallTool {
 /// The caller's presence: the work for it ends with it, so that the bound on calls is one on work.
 pub type Caller = oneshot::Receiver<()>;
 
-/// Reads a resource of the service, whole.
+/// Reads a resource of the service, or the list of what it offers, whole.
 #[derive(actix::Message)]
-#[rtype(result = "Result<Vec<Value>, Failure>")]
+#[rtype(result = "Result<Value, Failure>")]
 pub struct ReadResource {
     /// What travels with it.
     pub context: RequestContext,
-    /// Path below `/resource/`, its segments percent-encoded, with the query.
+    /// The path from `/` on, its segments percent-encoded, with the query.
     pub path: String,
     /// Ends when the caller has gone.
     pub caller: Caller,
@@ -123,10 +134,40 @@ impl ServicePort {
         arguments: Map<String, Value>,
         repeatable: Repeatable,
     ) -> Result<Value, Failure> {
+        self.call_named(Named::Tool, tool, arguments, repeatable).await
+    }
+
+    /// Fills in a prompt: the answer is as the protocol has it.
+    ///
+    /// # Errors
+    /// As [`ServicePort::call`].
+    pub async fn prompt(
+        &self,
+        prompt: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, Failure> {
+        self.call_named(Named::Prompt, prompt, arguments, Repeatable::Always).await
+    }
+
+    async fn call_named(
+        &self,
+        named: Named,
+        tool: &str,
+        arguments: Map<String, Value>,
+        repeatable: Repeatable,
+    ) -> Result<Value, Failure> {
         let context = context::current_or(self.patience);
         let (_present, caller) = oneshot::channel();
         let tool = tool.to_owned();
-        self.call.ask(CallTool { context, tool, arguments, repeatable, caller }).await
+        self.call.ask(CallTool { context, named, tool, arguments, repeatable, caller }).await
+    }
+
+    /// What the service offers: its tools, resources and prompts.
+    ///
+    /// # Errors
+    /// As [`ServicePort::call`].
+    pub async fn offers(&self) -> Result<Value, Failure> {
+        self.fetch("/tools".to_owned()).await
     }
 
     /// Reads a resource, whole.
@@ -134,6 +175,11 @@ impl ServicePort {
     /// # Errors
     /// As [`ServicePort::call`].
     pub async fn read(&self, path: String) -> Result<Vec<Value>, Failure> {
+        let reply = self.fetch(format!("/resource/{path}")).await?;
+        if let Value::Array(items) = reply { Ok(items) } else { Ok(vec![reply]) }
+    }
+
+    async fn fetch(&self, path: String) -> Result<Value, Failure> {
         let context = context::current_or(self.patience);
         let (_present, caller) = oneshot::channel();
         self.read.ask(ReadResource { context, path, caller }).await

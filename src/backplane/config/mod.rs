@@ -4,7 +4,9 @@
 
 mod calls;
 mod data;
+mod gateway;
 mod identity;
+mod mcp;
 mod outbox;
 mod services;
 mod upstreams;
@@ -16,7 +18,9 @@ use clap::Args;
 pub use self::{
     calls::Calls,
     data::{Data, Storage},
+    gateway::{Gateway, ToolSearch},
     identity::Identity,
+    mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},
     upstreams::{UpstreamSettings, check_upstream, read_upstreams},

@@ -33,6 +33,12 @@ impl Directory {
         self.read(|shelves| shelves.contains_key(service))
     }
 
+    /// The services there are, in the order of their names.
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
+        self.read(|shelves| shelves.keys().cloned().collect())
+    }
+
     /// The endpoints of a service; none when it is not known.
     #[must_use]
     pub fn endpoints(&self, service: &str) -> Arc<[Arc<Endpoint>]> {

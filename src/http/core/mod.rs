@@ -32,7 +32,7 @@ use style::Style;
 #[derive(Clone)]
 pub struct Core {
     /// Users, workspaces, conversations, inputs.
-    pub conversations: Conversations,
+    pub conversations: std::rc::Rc<Conversations>,
     /// Core's store, for logins.
     pub database: Database,
     /// Whether the development user may log in.

@@ -190,6 +190,7 @@ fn tolerate(fetched: Result<Vec<Remembered>, Failure>) -> Result<Recollection, F
         | Kind::ServiceNotFound
         | Kind::MethodNotAllowed
         | Kind::UnsupportedMedia
+        | Kind::NotAcceptable
         | Kind::BadReply
         | Kind::Storage
         | Kind::ToolFailed

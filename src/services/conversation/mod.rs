@@ -7,6 +7,7 @@ pub mod outbox;
 mod schema;
 pub mod spaces;
 pub mod store;
+pub mod table;
 
 use std::{collections::HashSet, path::Path, rc::Rc, time::Duration};
 

@@ -1,11 +1,13 @@
 //! `store_inputs`: many inputs in one commit, for whoever delivers what has gathered elsewhere.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     backplane::{arguments::read, clock, host::Host},
-    contract::item::{ALREADY_EXISTS, STORE_INPUTS, Verdict},
+    contract::{
+        item::{ALREADY_EXISTS, STORE_INPUTS, Verdict, Verdicts},
+        memory::StoreInputs,
+    },
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
@@ -13,23 +15,13 @@ use crate::{
     services::memory::{
         Memory, intake,
         store::Inserted,
+        value,
         writer::{Write, Written},
     },
 };
 
 /// Inputs of one call at most.
 const INPUTS_MAX: usize = 1000;
-
-#[derive(Deserialize)]
-struct Inputs {
-    inputs: Vec<Input>,
-}
-
-#[derive(Deserialize)]
-struct Input {
-    user_id: String,
-    input_data: Map<String, Value>,
-}
 
 /// Memory's table with this tool.
 pub(super) fn row(host: Host, memory: &Memory) -> Host {
@@ -47,14 +39,14 @@ async fn store_inputs(
     caller: Principal,
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    let Inputs { inputs } = read(arguments)?;
+    let StoreInputs { inputs } = read(arguments)?;
     if inputs.len() > INPUTS_MAX {
         let message = format!("must be at most {INPUTS_MAX}");
         return Err(Failure::invalid_field("inputs", message, "value_error"));
     }
     let inputs = inputs.into_iter().map(|input| (input.user_id, input.input_data)).collect();
     let verdicts = memory.store_all(&caller, inputs).await?;
-    Ok(json!({ "results": verdicts }))
+    value(&Verdicts { results: verdicts })
 }
 
 fn verdict_of(inserted: &Inserted) -> Verdict {

@@ -7,6 +7,7 @@ mod condition;
 pub mod intake;
 mod live;
 mod schema;
+mod shapes;
 mod shelf;
 pub mod store;
 mod table;
@@ -296,7 +297,7 @@ pub fn values(items: &[Item]) -> Result<Vec<Value>, Failure> {
 ///
 /// # Errors
 /// `internal_error` when it cannot be written as JSON.
-pub fn value(item: &Item) -> Result<Value, Failure> {
+pub fn value(item: &impl serde::Serialize) -> Result<Value, Failure> {
     serde_json::to_value(item)
         .map_err(|error| Failure::new(Kind::Internal, format!("item not written: {error}")))
 }

@@ -1,6 +1,5 @@
 //! Memory's tools and resources, both families of names.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -9,12 +8,13 @@ use crate::{
         clock,
         host::{Asked, Content, Host, integer},
     },
+    contract::memory::{OfItem, UpdateItem},
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
     },
     services::memory::{
-        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake,
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake, shapes,
         store::{Filter, Page},
         value, values,
     },
@@ -23,7 +23,7 @@ use crate::{
 /// Memory's table.
 #[must_use]
 pub fn host(memory: &Memory) -> Host {
-    resources(tools(bulk::row(Host::new(), memory), memory), memory)
+    shapes::shaped(resources(tools(bulk::row(Host::new(), memory), memory), memory))
 }
 
 /// One row of the table: a tool whose work is a method below.
@@ -187,13 +187,6 @@ fn resources(host: Host, memory: &Memory) -> Host {
     )
 }
 
-#[derive(Deserialize)]
-struct OfItem {
-    user_id: Option<String>,
-    #[serde(alias = "message_id")]
-    item_id: Option<String>,
-}
-
 async fn store_input(
     memory: &Memory,
     caller: Principal,
@@ -224,24 +217,15 @@ async fn store_input(
         .map_err(|error| Failure::new(Kind::Internal, format!("answer not written: {error}")))
 }
 
-#[derive(Deserialize)]
-struct UpdateOf {
-    user_id: Option<String>,
-    #[serde(alias = "message_id")]
-    item_id: Option<String>,
-    #[serde(alias = "data")]
-    updates: Option<Map<String, Value>>,
-}
-
 async fn update_message(
     memory: &Memory,
     caller: Principal,
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    let update: UpdateOf = read(arguments)?;
+    let update: UpdateItem = read(arguments)?;
     let user_id = required_subject(&caller, update.user_id)?;
     let id = required("message_id", update.item_id)?;
-    let updates = update.updates.unwrap_or_default();
+    let updates = update.data.unwrap_or_default();
     let changes = intake::changes(updates, false, clock::now_micros())?;
     let item = memory.update(&caller, &user_id, &id, changes).await?;
     Ok(json!({"status": "updated", "user_id": user_id, "message_id": item.id}))
@@ -252,10 +236,10 @@ async fn update_item(
     caller: Principal,
     arguments: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    let update: UpdateOf = read(arguments)?;
+    let update: UpdateItem = read(arguments)?;
     let user_id = required_subject(&caller, update.user_id)?;
     let id = required("item_id", update.item_id)?;
-    let updates = update.updates.unwrap_or_default();
+    let updates = update.data.unwrap_or_default();
     let changes = intake::changes(updates, true, clock::now_micros())?;
     value(&memory.update(&caller, &user_id, &id, changes).await?)
 }

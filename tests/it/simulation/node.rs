@@ -156,13 +156,13 @@ impl Node {
         .await
         .unwrap();
         let core = Core {
-            conversations: Conversations::new(
+            conversations: std::rc::Rc::new(Conversations::new(
                 database.clone(),
                 Clients::new(clients, "worker-1".to_owned()),
                 outbox.clone(),
                 reach.clone(),
                 settings.outbox.store_patience,
-            ),
+            )),
             database,
             dev_user: false,
             hashing: Gate::new("login", 1, REQUEST_TIMEOUT),

@@ -1,0 +1,220 @@
+//! The gateway: one server of the Model Context Protocol in front of every service and every
+//! upstream, each of which may be slow, sick or gone without hurting the others.
+
+pub mod catalogue;
+pub mod listing;
+pub mod own;
+pub mod passes;
+pub mod server;
+pub mod shelf;
+pub mod turning;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    backplane::{config, mcp::Pages},
+    domain::{
+        failure::Failure,
+        gateway::access::{Rules, name_of},
+        principal::Principal,
+    },
+};
+use catalogue::{Catalogue, Part};
+use listing::Listing;
+use own::{CORE, Own};
+use shelf::{Keeping, Key, Known, Shelf};
+
+/// Listings kept at most.
+const LISTINGS_MAX: usize = 10_000;
+/// Catalogues kept at most; beyond that all are made anew.
+const CATALOGUES_MAX: usize = 1000;
+
+/// Listings by source.
+pub type Listings = HashMap<Arc<str>, Arc<Listing>>;
+
+/// How often the lists of each kind changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// Tools.
+    pub tools: u64,
+    /// Prompts.
+    pub prompts: u64,
+    /// Resources.
+    pub resources: u64,
+}
+
+/// A source that could not say what it offers.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Its name.
+    pub source: Arc<str>,
+    /// What its tools' names begin with.
+    pub prefix: Arc<str>,
+    /// Why.
+    pub failure: Failure,
+    /// Whether what it offered before is shown.
+    pub shown: bool,
+}
+
+/// What there is for one principal at this moment, and who is missing.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What there is.
+    pub catalogue: Arc<Catalogue>,
+    /// The listings it was made of, by source.
+    pub listings: Arc<Listings>,
+    /// Who is missing.
+    pub missing: Vec<Missing>,
+}
+
+/// The gateway. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) own: Own,
+    pub(crate) settings: Arc<config::Gateway>,
+    pub(crate) pages: Pages,
+    shelf: Shelf,
+    rules: Arc<RwLock<Arc<Rules>>>,
+    kept: Arc<Mutex<HashMap<String, Kept>>>,
+    turns: watch::Sender<Turns>,
+}
+
+/// A catalogue that was made, and of what.
+struct Kept {
+    parts: Vec<Part>,
+    rules: Arc<Rules>,
+    catalogue: Arc<Catalogue>,
+    listings: Arc<Listings>,
+}
+
+impl Gateway {
+    /// A gateway to our own services.
+    #[must_use]
+    pub fn new(own: Own, settings: &config::Gateway, pages: Pages) -> Self {
+        let keeping = Keeping {
+            fresh_for: settings.gateway_list_fresh,
+            pause: settings.gateway_list_pause,
+            entries_max: LISTINGS_MAX,
+        };
+        Gateway {
+            own,
+            settings: Arc::new(settings.clone()),
+            pages,
+            shelf: Shelf::new(keeping),
+            rules: Arc::default(),
+            kept: Arc::default(),
+            turns: watch::Sender::default(),
+        }
+    }
+
+    /// Hears how often the lists changed.
+    #[must_use]
+    pub fn turns(&self) -> watch::Receiver<Turns> {
+        self.turns.subscribe()
+    }
+
+    /// What there is for `principal`, within the listing deadline.
+    pub async fn view(&self, principal: &Principal) -> View {
+        let deadline = Instant::now() + self.settings.gateway_list_deadline;
+        let names = self.own.names();
+        let asking = names.into_iter().map(|name| self.ask_own(name, deadline));
+        let answers = futures_util::future::join_all(asking).await;
+        let (mut parts, mut missing) = (Vec::new(), Vec::new());
+        for (source, prefix, known) in answers {
+            if let Some(failure) = known.trouble {
+                let (source, prefix) = (Arc::clone(&source), Arc::clone(&prefix));
+                missing.push(Missing { source, prefix, failure, shown: known.listing.is_some() });
+            }
+            if let Some(listing) = known.listing {
+                parts.push(Part { source, prefix, listing });
+            }
+        }
+        let (catalogue, listings) = self.catalogue(parts, principal);
+        View { catalogue, listings, missing }
+    }
+
+    async fn ask_own(&self, name: String, deadline: Instant) -> (Arc<str>, Arc<str>, Known) {
+        let source: Arc<str> = name.as_str().into();
+        let key = Key { source: Arc::clone(&source), principal: None };
+        let own = self.own.clone();
+        let (shelf, turns) = (self.shelf.clone(), self.turns.clone());
+        let before = shelf.last(&key);
+        let known = self
+            .shelf
+            .get(key, deadline, move || async move {
+                let listing = own.list(name).await?;
+                if let Some(before) = before {
+                    turn(&turns, &before, &listing);
+                }
+                Ok(listing)
+            })
+            .await;
+        (Arc::clone(&source), source, known)
+    }
+
+    /// The catalogue of these parts; the one made before, when nothing has changed.
+    fn catalogue(
+        &self,
+        parts: Vec<Part>,
+        principal: &Principal,
+    ) -> (Arc<Catalogue>, Arc<Listings>) {
+        let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let name = name_of(principal);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.get(&name)
+            && Arc::ptr_eq(&found.rules, &rules)
+            && are_same(&found.parts, &parts)
+        {
+            return (Arc::clone(&found.catalogue), Arc::clone(&found.listings));
+        }
+        let catalogue = Arc::new(Catalogue::of(&parts, &rules, principal));
+        let listings = parts
+            .iter()
+            .map(|part| (Arc::clone(&part.source), Arc::clone(&part.listing)))
+            .collect();
+        let listings = Arc::new(listings);
+        if kept.len() >= CATALOGUES_MAX {
+            kept.clear();
+        }
+        let made = (Arc::clone(&catalogue), Arc::clone(&listings));
+        kept.insert(name, Kept { parts, rules, catalogue, listings });
+        made
+    }
+}
+
+/// Tells of what differs.
+fn turn(turns: &watch::Sender<Turns>, before: &Listing, after: &Listing) {
+    turns.send_if_modified(|turns| {
+        let tools = before.tools != after.tools;
+        let prompts = before.prompts != after.prompts;
+        let resources = before.resources != after.resources || before.templates != after.templates;
+        turns.tools += u64::from(tools);
+        turns.prompts += u64::from(prompts);
+        turns.resources += u64::from(resources);
+        tools || prompts || resources
+    });
+}
+
+fn are_same(some: &[Part], others: &[Part]) -> bool {
+    some.len() == others.len()
+        && some.iter().zip(others).all(|(one, other)| {
+            one.source == other.source
+                && one.prefix == other.prefix
+                && Arc::ptr_eq(&one.listing, &other.listing)
+        })
+}
+
+/// Whether a source is core's own table.
+#[must_use]
+pub fn is_core(source: &str) -> bool {
+    source == CORE
+}
+
+/// Time after which what is asked of nobody in particular is given up.
+pub const PATIENCE: Duration = Duration::from_secs(30);

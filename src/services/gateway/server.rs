@@ -1,0 +1,321 @@
+//! The gateway as a server of the protocol: lists are put together, calls are passed to whoever
+//! owns what they name.
+
+use std::{borrow::Cow, sync::Arc};
+
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CacheScope, CallToolRequestParams, CallToolResponse, GetPromptRequestParams,
+        GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult,
+        ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
+        ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
+        UnsubscribeRequestParams,
+    },
+    service::{NotificationContext, RequestContext, SubscriptionContext},
+};
+use serde_json::{Value, json};
+
+use super::{Gateway, Missing, View, catalogue::Whose, turning};
+use crate::{
+    backplane::mcp::{
+        REVISIONS, Visitor, WATCHED_PER_CLIENT_MAX, failed, gone_wrong, offers, visitor,
+        watching::{self, Changes, Watches},
+    },
+    domain::failure::{Failure, Kind},
+};
+
+/// What the gateway says of itself.
+const INSTRUCTIONS: &str = "Everything behind one door: memory keeps what users say, cognition \
+     builds context out of it, and further servers are named before two underscores of each \
+     tool's name. Call cognition__get_context with the question before you answer it, and \
+     core__send_input to keep what was said.";
+/// Where a list names who is missing from it.
+const MISSING_META: &str = "cortex/missing";
+
+/// The gateway, for one client or one request.
+pub struct GatewayServer {
+    gateway: Gateway,
+    watches: Watches,
+}
+
+impl GatewayServer {
+    /// The gateway for one client.
+    #[must_use]
+    pub fn new(gateway: Gateway) -> Self {
+        GatewayServer { gateway, watches: Watches::default() }
+    }
+
+    /// Begins to hear of changes of a resource.
+    async fn watch(&self, visitor: Visitor, uri: &str) -> Result<Changes, Failure> {
+        let view = self.gateway.view(&visitor.principal).await;
+        let unknown = || Failure::not_found("resource", uri);
+        let source = view.catalogue.resource(uri).cloned().ok_or_else(unknown)?;
+        let listing = view.listings.get(&source).ok_or_else(unknown)?;
+        self.gateway.own.watch(visitor, &source, uri, &listing.live)
+    }
+
+    async fn call(
+        &self,
+        asked: CallToolRequestParams,
+        visitor: Visitor,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let view = self.gateway.view(&visitor.principal).await;
+        let Some(Whose { source, name }) = view.catalogue.tool(&asked.name).cloned() else {
+            return unknown_tool(&view, &asked.name);
+        };
+        let listing = view.listings.get(&source);
+        let tool = listing.and_then(|listing| listing.tools.iter().find(|tool| tool.name == name));
+        let Some(tool) = tool else { return unknown_tool(&view, &asked.name) };
+        let arguments = asked.arguments.unwrap_or_default();
+        Ok(self.gateway.own.call(visitor, &source, tool, name, arguments).await.into())
+    }
+}
+
+/// A tool that is not there, or one of a source that is missing.
+fn unknown_tool(view: &View, name: &str) -> Result<CallToolResponse, ErrorData> {
+    if let Some(missing) = missing_owner(view, name) {
+        return Ok(failed(&away(missing)).into());
+    }
+    Err(ErrorData::invalid_params(format!("there is no tool {name:?} here"), None))
+}
+
+/// The missing source whose names begin like this one.
+fn missing_owner<'a>(view: &'a View, name: &str) -> Option<&'a Missing> {
+    view.missing.iter().find(|missing| {
+        !missing.shown
+            && (missing.prefix.is_empty()
+                || name
+                    .strip_prefix(missing.prefix.as_ref())
+                    .is_some_and(|rest| rest.starts_with("__")))
+    })
+}
+
+fn away(missing: &Missing) -> Failure {
+    let failure = &missing.failure;
+    let message = format!("{} is not available: {}", missing.source, failure.message);
+    let wait = failure.retry_after.unwrap_or(std::time::Duration::from_secs(2));
+    Failure::new(Kind::Unavailable, message).of_service(&missing.source).retry_after(wait)
+}
+
+/// Who is missing from a list, for its `_meta`.
+fn missing_meta(view: &View) -> Option<MetaObject> {
+    if view.missing.is_empty() {
+        return None;
+    }
+    let missing: Vec<Value> = view
+        .missing
+        .iter()
+        .map(|missing| {
+            json!({
+                "source": missing.source,
+                "code": missing.failure.kind.code(),
+                "reason": missing.failure.message,
+                "retry_after_seconds":
+                    missing.failure.retry_after.map(|wait| wait.as_secs_f64().ceil()),
+                "shown_as_before": missing.shown,
+            })
+        })
+        .collect();
+    let mut meta = serde_json::Map::new();
+    meta.insert(MISSING_META.to_owned(), missing.into());
+    Some(MetaObject(meta))
+}
+
+/// For how long a list may be kept: shortly, when somebody is missing from it.
+fn ttl(gateway: &Gateway, view: &View) -> u64 {
+    let settings = &gateway.settings;
+    let ttl = if view.missing.is_empty() {
+        settings.gateway_list_fresh
+    } else {
+        settings.gateway_list_pause
+    };
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One page of a list of the view.
+macro_rules! listed {
+    ($self:ident, $asked:ident, $context:ident, $result:ident, $field:ident) => {{
+        let view = $self.gateway.view(&visitor(&$context)?.principal).await;
+        let (page, next) = $self.gateway.pages.of(&view.catalogue.$field, $asked.as_ref())?;
+        let mut result = $result::with_all_items(page)
+            .with_ttl_ms(ttl(&$self.gateway, &view))
+            .with_cache_scope(CacheScope::Private);
+        result.next_cursor = next;
+        result.meta = missing_meta(&view);
+        Ok(result)
+    }};
+}
+
+impl ServerHandler for GatewayServer {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .enable_resources()
+            .enable_resources_list_changed()
+            .enable_resources_subscribe()
+            .enable_prompts()
+            .enable_prompts_list_changed()
+            .enable_completions()
+            .build();
+        let info = Implementation::new("cortex", env!("CARGO_PKG_VERSION")).with_title("Cortex");
+        ServerConfig::new(capabilities)
+            .with_server_info(info)
+            .with_protocol_version(ProtocolVersion::V_2025_11_25)
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(&REVISIONS)
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        let turns =
+            turning::settled(self.gateway.turns(), self.gateway.settings.gateway_changes_pause);
+        self.watches.run("lists", turning::tell_peer(turns, context.peer));
+    }
+
+    async fn list_tools(
+        &self,
+        asked: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        listed!(self, asked, context, ListToolsResult, tools)
+    }
+
+    async fn list_prompts(
+        &self,
+        asked: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        listed!(self, asked, context, ListPromptsResult, prompts)
+    }
+
+    async fn list_resources(
+        &self,
+        asked: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        listed!(self, asked, context, ListResourcesResult, resources)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        asked: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        listed!(self, asked, context, ListResourceTemplatesResult, templates)
+    }
+
+    async fn call_tool(
+        &self,
+        asked: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let visitor = visitor(&context)?;
+        tokio::select! {
+            response = self.call(asked, visitor) => response,
+            () = context.ct.cancelled() => {
+                let cancelled = Failure::new(Kind::Timeout, "cancelled");
+                Ok(failed(&cancelled).into())
+            }
+        }
+    }
+
+    async fn get_prompt(
+        &self,
+        asked: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let visitor = visitor(&context)?;
+        let view = self.gateway.view(&visitor.principal).await;
+        let Some(Whose { source, name }) = view.catalogue.prompt(&asked.name).cloned() else {
+            return Err(match missing_owner(&view, &asked.name) {
+                Some(missing) => gone_wrong(&away(missing)),
+                None => {
+                    let text = format!("there is no prompt {:?} here", asked.name);
+                    ErrorData::invalid_params(text, None)
+                }
+            });
+        };
+        let arguments = asked.arguments.unwrap_or_default();
+        let filled = self.gateway.own.prompt(visitor, &source, name, arguments).await;
+        Ok(filled.map_err(|failure| gone_wrong(&failure))?.into())
+    }
+
+    async fn read_resource(
+        &self,
+        asked: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let visitor = visitor(&context)?;
+        let view = self.gateway.view(&visitor.principal).await;
+        let not_there =
+            || offers::not_read(&Failure::not_found("resource", &asked.uri), &asked.uri);
+        let source: Arc<str> =
+            view.catalogue.resource(&asked.uri).cloned().ok_or_else(not_there)?;
+        let text = self.gateway.own.read(visitor, &source, &asked.uri).await;
+        let text = text.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
+        let contents = ResourceContents::text(text, asked.uri).with_mime_type(offers::MIME);
+        let result = ReadResourceResult::new(vec![contents])
+            .with_ttl_ms(0)
+            .with_cache_scope(CacheScope::Private);
+        Ok(result.into())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let mut accepted = requested.clone();
+        if let Some(uris) = &mut accepted.resource_subscriptions {
+            uris.truncate(WATCHED_PER_CLIENT_MAX);
+        }
+        Some(accepted)
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let visitor = visitor(subscription.request_context())?;
+        let mut watched = Vec::new();
+        for uri in subscription.accepted().resource_subscriptions.iter().flatten() {
+            // What cannot be watched does not keep the rest from being told.
+            match self.watch(visitor.clone(), uri).await {
+                Ok(changes) => watched.push((uri.clone(), changes)),
+                Err(failure) => log::info!("a resource cannot be watched cause={failure}"),
+            }
+        }
+        let turns =
+            turning::settled(self.gateway.turns(), self.gateway.settings.gateway_changes_pause);
+        tokio::join!(
+            watching::tell(&subscription, watched),
+            turning::tell_subscription(turns, &subscription),
+        );
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        asked: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if self.watches.len() >= WATCHED_PER_CLIENT_MAX {
+            let text = format!("a client may watch {WATCHED_PER_CLIENT_MAX} resources");
+            return Err(ErrorData::invalid_params(text, None));
+        }
+        let changes = self.watch(visitor(&context)?, &asked.uri).await;
+        let changes = changes.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
+        self.watches.begin(asked.uri, changes, context.peer);
+        Ok(())
+    }
+
+    async fn unsubscribe(
+        &self,
+        asked: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.watches.end(&asked.uri);
+        Ok(())
+    }
+}
