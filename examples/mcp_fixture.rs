@@ -13,6 +13,7 @@ use cortex::{
     backplane::{
         config::{Calls, Http, Identity, Logs, Mcp, Services},
         logging,
+        mcp::Pages,
     },
     cli,
     http::{
@@ -79,7 +80,8 @@ async fn run(mut settings: Settings) -> Result<(), Exit> {
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
-    let handler = Everything::new(mcp.mcp_page_size).map_err(Exit::Failed)?;
+    let handler =
+        Everything::new(Pages { entries_max: mcp.page_entries() }).map_err(Exit::Failed)?;
     let endpoint =
         Endpoint::new("fixture", Arc::new(handler), &mcp, Access::Open, ground.drain.clone());
     let routes = move |_clients| {

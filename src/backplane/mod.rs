@@ -24,5 +24,6 @@ pub mod secrets;
 pub mod shape;
 pub mod stream;
 pub mod token;
+pub mod upstream;
 pub mod vitals;
 pub mod wire;

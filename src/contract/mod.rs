@@ -7,3 +7,4 @@ pub mod health;
 pub mod item;
 pub mod memory;
 pub mod offers;
+pub mod upstream;

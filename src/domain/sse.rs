@@ -2,9 +2,12 @@
 //!
 //! Source: HTML Living Standard, section 9.2 "Server-sent events".
 
+use std::time::Duration;
+
 use memchr::memchr2;
 
-/// Most bytes one event may have; a longer one is an error, so that a peer cannot fill the memory.
+/// Most bytes one event may have, unless said otherwise; a longer one is an error, so that a peer
+/// cannot fill the memory.
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// One event as dispatched, or an id that moved on without one.
@@ -21,8 +24,8 @@ pub struct Event {
 /// The stream holds an event that is too large or is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// Larger than [`EVENT_BYTES_MAX`].
-    #[error("an event is larger than {EVENT_BYTES_MAX} bytes")]
+    /// Larger than the limit.
+    #[error("an event is too large")]
     TooLarge,
     /// Not UTF-8.
     #[error("the stream is not UTF-8")]
@@ -30,8 +33,10 @@ pub enum Broken {
 }
 
 /// Cuts a byte stream into events, whatever the sizes of its pieces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Parser {
+    limit: usize,
+    retry: Option<Duration>,
     line: Vec<u8>,
     after_cr: bool,
     started: bool,
@@ -42,11 +47,40 @@ pub struct Parser {
     size: usize,
 }
 
+impl Default for Parser {
+    fn default() -> Self {
+        Parser::new()
+    }
+}
+
 impl Parser {
     /// A parser at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
-        Parser::default()
+        Parser::with_limit(EVENT_BYTES_MAX)
+    }
+
+    /// One that takes events of up to so many bytes.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Parser {
+            limit,
+            retry: None,
+            line: Vec::new(),
+            after_cr: false,
+            started: false,
+            kind: String::new(),
+            data: None,
+            id: None,
+            id_moved: false,
+            size: 0,
+        }
+    }
+
+    /// How long the stream last asked to wait before it is opened again.
+    #[must_use]
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
     }
 
     /// Takes the next piece and gives the events it completes.
@@ -77,7 +111,7 @@ impl Parser {
 
     fn lengthen(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.size += bytes.len();
-        if self.size > EVENT_BYTES_MAX {
+        if self.size > self.limit {
             return Err(Broken::TooLarge);
         }
         self.line.extend_from_slice(bytes);
@@ -108,6 +142,9 @@ impl Parser {
             "id" if !value.contains('\0') => {
                 self.id = Some(value.to_owned());
                 self.id_moved = true;
+            }
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry = value.parse().ok().map(Duration::from_millis).or(self.retry);
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ mod contract;
 mod failure;
 mod harness;
 mod hostile;
+mod mcp;
 mod rules;
 mod simulation;
 mod smoke;

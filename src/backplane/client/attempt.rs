@@ -242,7 +242,7 @@ impl Head {
 }
 
 /// Reads `Retry-After`: seconds, or a date (then what is left until it).
-fn retry_after(text: &str, now: i64) -> Option<Duration> {
+pub(crate) fn retry_after(text: &str, now: i64) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));
     }

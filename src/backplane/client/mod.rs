@@ -12,6 +12,7 @@ mod line;
 mod pool;
 mod stream;
 
+pub(crate) use attempt::retry_after;
 pub use attempt::{error_from_body, http_client};
 pub use stream::{StreamItem, StreamReader};
 

@@ -9,6 +9,7 @@ mod identity;
 mod mcp;
 mod outbox;
 mod services;
+mod upstreams;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -22,6 +23,7 @@ pub use self::{
     mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},
+    upstreams::{UpstreamSettings, check_upstream, read_upstreams},
 };
 use crate::backplane::{fanout::Bounds, logging};
 

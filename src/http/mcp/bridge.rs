@@ -59,15 +59,19 @@ pub(super) fn request(from: &HttpRequest, body: Bytes) -> Option<http::Request<F
 /// Whether a client takes any type of answer: it says so, or nothing (RFC 9110, section 12.5.1). The
 /// protocol has clients list both types; `*/*` lists them too.
 fn takes_anything(headers: &http::HeaderMap) -> bool {
-    let mut said = headers.get_all(http::header::ACCEPT).iter().peekable();
-    said.peek().is_none()
-        || said.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-            |range| {
-                let mut parts = range.split(';').map(str::trim);
-                let anything = parts.next() == Some("*/*");
-                anything && !parts.any(|part| part.replace(' ', "").starts_with("q=0"))
-            },
-        )
+    let said = headers.get_all(http::header::ACCEPT);
+    let mut ranges =
+        said.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    !headers.contains_key(http::header::ACCEPT) || ranges.any(is_anything)
+}
+
+fn is_anything(range: &str) -> bool {
+    let mut parts = range.split(';').map(str::trim);
+    let excluded = |part: &str| {
+        let weight = part.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+        weight.and_then(|(_, weight)| weight.trim().parse::<f32>().ok()) == Some(0.0)
+    };
+    parts.next() == Some("*/*") && !parts.any(excluded)
 }
 
 /// The library's answer as the server sends it; `body` is the request's.

@@ -11,19 +11,11 @@ use rmcp::{
 use serde_json::Value;
 
 use crate::{
-    backplane::drain::Drain,
+    backplane::{drain::Drain, mcp::REVISIONS},
     http::mcp::work::{Outcome, Work, complete},
 };
 
 type Request = RequestContext<RoleServer>;
-
-/// The versions served. 2025-03-26 has batches, which are refused; its clients send none.
-static VERSIONS: [ProtocolVersion; 4] = [
-    ProtocolVersion::V_2025_03_26,
-    ProtocolVersion::V_2025_06_18,
-    ProtocolVersion::V_2025_11_25,
-    ProtocolVersion::V_2026_07_28,
-];
 
 /// Methods of both eras. The library takes a message of theirs for one of an unknown method when it
 /// cannot read the parameters.
@@ -112,7 +104,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        Cow::Borrowed(&VERSIONS)
+        Cow::Borrowed(&REVISIONS)
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -133,7 +125,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     ) -> Result<InitializeResult, ErrorData> {
         let work = Work::of(&request);
         let mut result = work.run(self.inner.initialize(params, request)).await?;
-        if !VERSIONS.contains(&result.protocol_version) {
+        if !REVISIONS.contains(&result.protocol_version) {
             result.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
         }
         Ok(result)
@@ -142,7 +134,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     async fn discover(&self, request: Request) -> Result<DiscoverResult, ErrorData> {
         let work = Work::of(&request);
         let mut result = self.guard(work, self.inner.discover(request)).await?;
-        result.supported_versions = VERSIONS.to_vec();
+        result.supported_versions = REVISIONS.to_vec();
         Ok(result)
     }
 

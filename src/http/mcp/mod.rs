@@ -16,7 +16,6 @@ mod access;
 mod bridge;
 mod endpoint;
 mod guarded;
-mod page;
 mod refusal;
 mod sessions;
 mod work;
@@ -26,7 +25,6 @@ use rmcp::{RoleServer, service::RequestContext};
 pub use self::{
     access::Access,
     endpoint::{Endpoint, PATH},
-    page::page,
 };
 use crate::backplane::{context, token::Identity};
 
