@@ -77,6 +77,16 @@ pub struct Identity {
     pub audience: Option<Arc<[String]>>,
 }
 
+impl Identity {
+    /// Of a user who need not show anything.
+    #[must_use]
+    pub fn of_user(id: &str) -> Self {
+        let principal =
+            Principal::User { id: id.to_owned(), name: String::new(), email: String::new() };
+        Identity { principal, expires: i64::MAX, audience: None }
+    }
+}
+
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens(secret)")

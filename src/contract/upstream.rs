@@ -12,6 +12,10 @@ pub const NAME_CHARS_MAX: usize = 32;
 pub struct UpstreamSpec {
     /// Its name: 1 to [`NAME_CHARS_MAX`] of `A-Za-z0-9_-`.
     pub name: String,
+    /// What its tools' and prompts' names begin with, before two underscores; its name when absent,
+    /// and nothing at all when empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// How it is reached.
     pub transport: Transport,
     /// What it may cost.

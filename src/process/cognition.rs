@@ -17,7 +17,7 @@ use crate::{
     http::{doors, health::Reporter, routes::at},
     process::{
         Exit, Ground,
-        memory::{protocol, root},
+        memory::{check_open, protocol, root},
     },
     services::cognition::Cognition,
 };
@@ -65,6 +65,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
+    check_open(&settings.mcp, &settings.http)?;
     let ground = Ground::lay(
         "cognition",
         &["memory"],

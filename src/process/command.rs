@@ -35,7 +35,7 @@ enum Command {
     /// Run a whole backplane on this machine: core, memory and cognition.
     Up(up::Settings),
     /// Run core: inputs, conversations, the output stream.
-    Core(Role<core::Settings>),
+    Core(Box<Role<core::Settings>>),
     /// Run memory: keeps every input, and serves it back.
     Memory(Role<memory::Settings>),
     /// Run cognition: finds context in memory.
@@ -87,8 +87,9 @@ fn run(command: Command) -> ExitCode {
         Command::Core(mut role) => {
             let settings = &mut role.settings;
             start_logs(&settings.logs, "core");
+            settings.variables = std::env::vars().collect();
             settings.services.prefixed = prefixed_services(std::env::vars());
-            let Role { settings, stop_with_parent } = role;
+            let Role { settings, stop_with_parent } = *role;
             serve("core", settings.http.clone(), core::PORT, |listener, line| {
                 core::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })

@@ -1,6 +1,9 @@
 //! The core process.
 
-use std::{future::Future, net::TcpListener, rc::Rc, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, net::TcpListener, path::Path, rc::Rc, sync::Arc,
+    time::Duration,
+};
 
 use actix_web::web::{Data, ServiceConfig};
 use clap::Args;
@@ -11,20 +14,24 @@ use crate::{
         client::{Clients, ServicePort},
         config::{
             Calls, Data as DataSettings, Gateway as GatewaySettings, Http, Identity, Logs, Mcp,
-            Outbox as OutboxSettings, Services, Streams,
+            Outbox as OutboxSettings, Services, Streams, UpstreamSettings,
         },
         database::{self, Database},
         fanout::{Bus, BusActor},
         gate::Gate,
         mcp::Pages,
+        upstream::{Surroundings, Upstreams},
     },
     domain::failure::Failure,
     http::{
         core::{self, Core},
         health::Reporter,
-        mcp::{Access, Endpoint},
+        mcp::Endpoint,
     },
-    process::{Exit, Ground},
+    process::{
+        Exit, Ground,
+        memory::{access, check_open},
+    },
     services::{
         conversation::{
             self, Conversations, DATABASE_FILE,
@@ -36,6 +43,7 @@ use crate::{
             Gateway,
             own::{Local, Own},
             passes::Passes,
+            roster::Roster,
             server::GatewayServer,
         },
     },
@@ -83,6 +91,12 @@ pub struct Settings {
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewaySettings,
+    /// Upstreams.
+    #[command(flatten)]
+    pub upstreams: UpstreamSettings,
+    /// The environment, for what the file of upstreams refers to.
+    #[arg(skip)]
+    pub variables: BTreeMap<String, String>,
     /// Make the development user (user@example.com); only on a loopback `HOST` (true or false).
     #[arg(long, env = "CORTEX_DEV_USER", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub dev_user: bool,
@@ -103,6 +117,7 @@ pub async fn run(
             settings.http.host
         )));
     }
+    check_open(&settings.mcp, &settings.http)?;
     // What may fail comes before any actor starts.
     settings.identity.secret().map_err(Exit::Setting)?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
@@ -144,17 +159,18 @@ pub async fn run(
     login::prepare(&hashing).await?;
     let flush = (outbox.clone(), settings.outbox.outbox_flush_timeout);
     let make = maker(&settings, &ground, database, (bus, reach, outbox), hashing);
-    let gateway = open_gateway(&settings, &ground);
+    let (gateway, roster) = open_gateway(&settings, &ground)?;
     let endpoint = serve_gateway(&settings, &ground, &gateway);
     let watched_max = usize::from(settings.calls.service_streams_max);
     let routes = move |clients: Rc<Clients>| {
         let core = make(Rc::clone(&clients));
         let table = Rc::new(conversation::table::host(&core.conversations));
         gateway.own.open(Local { clients, table }, watched_max);
-        let endpoint = endpoint.clone();
+        let (endpoint, roster) = (endpoint.clone(), roster.clone());
         move |config: &mut ServiceConfig| {
             config
                 .app_data(Data::new(core))
+                .app_data(Data::new(roster))
                 .configure(core::configure)
                 .configure(|config| endpoint.mount(config));
         }
@@ -165,18 +181,34 @@ pub async fn run(
     served
 }
 
-/// The gateway to our own services.
-fn open_gateway(settings: &Settings, ground: &Ground) -> Gateway {
+/// The gateway to our own services and to the upstreams that are configured.
+fn open_gateway(settings: &Settings, ground: &Ground) -> Result<(Gateway, Roster), Exit> {
     let passes = Passes::new(ground.tokens.clone());
     let own = Own::new(ground.discovery.directory.clone(), passes);
-    Gateway::new(own, &settings.gateway, Pages { entries_max: settings.mcp.page_entries() })
+    let surroundings = Surroundings {
+        variables: Arc::new(settings.variables.clone()),
+        helper: std::env::current_exe().ok(),
+    };
+    let upstreams = Upstreams::start(surroundings)
+        .map_err(|error| Exit::Failed(format!("no thread for upstreams: {error}")))?;
+    let pages = Pages { entries_max: settings.mcp.page_entries() };
+    let secret = settings.identity.secret().map_err(Exit::Setting)?;
+    let gateway = Gateway::new(own, upstreams, &settings.gateway, pages, &secret)?;
+    let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
+    let data_dir = path.parent().unwrap_or(Path::new("."));
+    let variables = settings.variables.clone();
+    let roster = Roster::new(gateway.clone(), &settings.upstreams, variables, data_dir);
+    roster.read().map_err(Exit::Setting)?;
+    actix_rt::spawn(gateway.clone().keep_up());
+    actix_rt::spawn(roster.clone().follow(settings.gateway.upstreams_look_interval));
+    Ok((gateway, roster))
 }
 
 /// Where the gateway is served.
 fn serve_gateway(settings: &Settings, ground: &Ground, gateway: &Gateway) -> Endpoint {
     let gateway = gateway.clone();
     let make = move || GatewayServer::new(gateway.clone());
-    Endpoint::over("core", make, &settings.mcp, Access::Tokens, ground.drain.clone())
+    Endpoint::over("core", make, &settings.mcp, access(&settings.mcp), ground.drain.clone())
 }
 
 /// The outbox in core's store, with connections of its own: inputs must not wait behind lists.

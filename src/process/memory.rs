@@ -84,6 +84,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
+    check_open(&settings.mcp, &settings.http)?;
     // What may fail comes before any actor starts.
     settings.identity.secret().map_err(Exit::Setting)?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
@@ -128,6 +129,25 @@ pub async fn run(
     result
 }
 
+/// Who may use the protocol's endpoint.
+pub(crate) fn access(settings: &Mcp) -> Access {
+    settings.open_as().map_or(Access::Tokens, |user| Access::OpenAs(user.to_owned()))
+}
+
+/// That an endpoint without tokens is out of others' reach.
+///
+/// # Errors
+/// [`Exit::Setting`] when it is not.
+pub(crate) fn check_open(settings: &Mcp, http: &Http) -> Result<(), Exit> {
+    if settings.open_as().is_some() && !http.host.is_loopback() {
+        return Err(Exit::Setting(format!(
+            "MCP_OPEN_AS: lets in whoever comes; refused on {}, which is not loopback",
+            http.host
+        )));
+    }
+    Ok(())
+}
+
 /// A service's table as a server of the protocol, and where it is served.
 pub(crate) fn protocol(
     about: About,
@@ -138,7 +158,8 @@ pub(crate) fn protocol(
     let server = Arc::new(TableServer::new(about, pages));
     let sessions = Arc::clone(&server);
     let make = move || sessions.session();
-    let endpoint = Endpoint::over(about.name, make, settings, Access::Tokens, ground.drain.clone());
+    let endpoint =
+        Endpoint::over(about.name, make, settings, access(settings), ground.drain.clone());
     (server, endpoint)
 }
 

@@ -1,10 +1,10 @@
 //! How the gateway treats what is behind it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{duration, interval, path_or_none};
+use super::{duration, interval};
 
 /// Whether clients see all tools, or look for those they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +48,7 @@ pub struct Gateway {
     /// Time a client has to answer (seconds).
     #[arg(long, env = "GATEWAY_PARKED_TIMEOUT", default_value = "300", value_parser = interval)]
     pub gateway_parked_timeout: Duration,
-    /// Upstreams and the rules who may use them (path of a YAML file); read again when it changes.
-    #[arg(long, env = "UPSTREAMS_FILE", value_parser = path_or_none)]
-    pub upstreams_file: Option<PathBuf>,
+    /// Time between two looks whether the file of upstreams has changed (seconds).
+    #[arg(long, env = "UPSTREAMS_LOOK_INTERVAL", default_value = "2", value_parser = interval)]
+    pub upstreams_look_interval: Duration,
 }

@@ -10,6 +10,9 @@ use super::{duration, interval};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model Context Protocol")]
 pub struct Mcp {
+    /// Let everybody in who reaches it, as the user of this id; only on a loopback `HOST` (text).
+    #[arg(long, env = "MCP_OPEN_AS")]
+    pub mcp_open_as: Option<String>,
     /// Keep sessions for clients of 2025-11-25 and before; without them tools cannot ask such
     /// clients anything (true or false).
     #[arg(long, env = "MCP_SESSIONS", default_value = "true", value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -86,6 +89,12 @@ impl Mcp {
     #[must_use]
     pub fn page_entries(&self) -> usize {
         usize::try_from(self.mcp_page_size).unwrap_or(usize::MAX)
+    }
+
+    /// The user everybody is let in as, if that is so.
+    #[must_use]
+    pub fn open_as(&self) -> Option<&str> {
+        self.mcp_open_as.as_deref().map(str::trim).filter(|user| !user.is_empty())
     }
 
     /// Names this server is called by; `None` for any.

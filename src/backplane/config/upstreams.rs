@@ -125,6 +125,7 @@ struct Entry {
     kind: Option<String>,
     #[serde(default)]
     disabled: bool,
+    prefix: Option<String>,
     url: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
@@ -164,8 +165,9 @@ pub fn read_upstreams(
         }
         let of = |why: String| format!("{name}: {why}");
         let limits = overridden(limits, entry.limits.clone()).map_err(of)?;
+        let prefix = entry.prefix.clone();
         let transport = transport(entry, &|text| expanded(text, variables)).map_err(of)?;
-        let spec = UpstreamSpec { name: name.clone(), transport, limits };
+        let spec = UpstreamSpec { name: name.clone(), prefix, transport, limits };
         check_upstream(&spec).map_err(|failure| of(failure.message))?;
         specs.push(spec);
     }
@@ -258,6 +260,13 @@ pub fn check_upstream(spec: &UpstreamSpec) -> Result<(), Failure> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if spec.name.is_empty() || spec.name.len() > NAME_CHARS_MAX || !spec.name.chars().all(fits) {
         return wrong("name", "must be 1 to 32 of A-Z a-z 0-9 _ -");
+    }
+    if spec
+        .prefix
+        .as_ref()
+        .is_some_and(|text| text.len() > NAME_CHARS_MAX || !text.chars().all(fits))
+    {
+        return wrong("prefix", "must be up to 32 of A-Z a-z 0-9 _ -");
     }
     match &spec.transport {
         Transport::Http(remote) | Transport::Sse(remote) => {

@@ -150,6 +150,12 @@ impl Upstream {
         &self.inner.spec.name
     }
 
+    /// Whether both are handles on the same upstream.
+    #[must_use]
+    pub fn is_same(&self, other: &Upstream) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// How it is configured.
     #[must_use]
     pub fn spec(&self) -> &UpstreamSpec {

@@ -21,10 +21,12 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 const SCOPE: &str = "mcp";
 
 /// Who may use an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Anybody who reaches it: for fixtures and loopback.
     Open,
+    /// Anybody who reaches it, as the user of this id: for loopback.
+    OpenAs(String),
     /// Whoever shows a token this process reads.
     Tokens,
 }
@@ -57,8 +59,9 @@ impl Door {
     /// [`Door::challenge`].
     pub(super) fn enter(&self, request: &HttpRequest) -> Result<Option<Identity>, Failure> {
         let identity = request.extensions().get::<Identity>().cloned();
-        match (self.access, identity) {
-            (Access::Open, identity) => Ok(identity),
+        match (&self.access, identity) {
+            (Access::Open, identity) | (Access::OpenAs(_), identity @ Some(_)) => Ok(identity),
+            (Access::OpenAs(user), None) => Ok(Some(Identity::of_user(user))),
             (Access::Tokens, Some(identity)) if self.is_meant_for_us(request, &identity) => {
                 Ok(Some(identity))
             }
@@ -127,7 +130,7 @@ impl Door {
 
 /// Serves the metadata, with the endpoint's path and without, unless anybody may come in.
 pub(super) fn mount(door: &Arc<Door>, config: &mut web::ServiceConfig) {
-    if door.access == Access::Open {
+    if door.access != Access::Tokens {
         return;
     }
     for path in [WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}{}", door.path)] {

@@ -1,10 +1,16 @@
 //! The gateway: one server of the Model Context Protocol in front of every service and every
 //! upstream, each of which may be slow, sick or gone without hurting the others.
 
+mod asker;
 pub mod catalogue;
+mod foreign;
 pub mod listing;
 pub mod own;
+mod parked;
 pub mod passes;
+mod passing;
+pub mod roster;
+mod sealed;
 pub mod server;
 pub mod shelf;
 pub mod turning;
@@ -15,10 +21,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use futures_util::future::join_all;
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
+
+pub use parked::Lot;
+pub use sealed::Seal;
 
 use crate::{
-    backplane::{config, mcp::Pages},
+    backplane::{
+        config,
+        mcp::Pages,
+        upstream::{Call, Change, Upstream, Upstreams},
+    },
     domain::{
         failure::Failure,
         gateway::access::{Rules, name_of},
@@ -77,8 +91,12 @@ pub struct View {
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) own: Own,
+    pub(crate) upstreams: Upstreams,
     pub(crate) settings: Arc<config::Gateway>,
     pub(crate) pages: Pages,
+    pub(crate) lot: Lot,
+    pub(crate) seal: Arc<Seal>,
+    feeds: Arc<Mutex<HashMap<String, AbortHandle>>>,
     shelf: Shelf,
     rules: Arc<RwLock<Arc<Rules>>>,
     kept: Arc<Mutex<HashMap<String, Kept>>>,
@@ -94,23 +112,37 @@ struct Kept {
 }
 
 impl Gateway {
-    /// A gateway to our own services.
-    #[must_use]
-    pub fn new(own: Own, settings: &config::Gateway, pages: Pages) -> Self {
+    /// A gateway to our own services and to `upstreams`. What clients keep between the rounds of a
+    /// call is sealed with `secret`.
+    ///
+    /// # Errors
+    /// As [`Seal::new`].
+    pub fn new(
+        own: Own,
+        upstreams: Upstreams,
+        settings: &config::Gateway,
+        pages: Pages,
+        secret: &str,
+    ) -> Result<Self, Failure> {
         let keeping = Keeping {
             fresh_for: settings.gateway_list_fresh,
             pause: settings.gateway_list_pause,
             entries_max: LISTINGS_MAX,
         };
-        Gateway {
+        let seal = Seal::new(secret, settings.gateway_parked_timeout)?;
+        Ok(Gateway {
             own,
+            upstreams,
             settings: Arc::new(settings.clone()),
             pages,
+            lot: Lot::new(settings.gateway_parked_max, settings.gateway_parked_timeout),
+            seal: Arc::new(seal),
+            feeds: Arc::default(),
             shelf: Shelf::new(keeping),
             rules: Arc::default(),
             kept: Arc::default(),
             turns: watch::Sender::default(),
-        }
+        })
     }
 
     /// Hears how often the lists changed.
@@ -122,9 +154,12 @@ impl Gateway {
     /// What there is for `principal`, within the listing deadline.
     pub async fn view(&self, principal: &Principal) -> View {
         let deadline = Instant::now() + self.settings.gateway_list_deadline;
-        let names = self.own.names();
-        let asking = names.into_iter().map(|name| self.ask_own(name, deadline));
-        let answers = futures_util::future::join_all(asking).await;
+        let name: Arc<str> = name_of(principal).into();
+        let own = self.own.names().into_iter().map(|name| self.ask_own(name, deadline));
+        let all = self.upstreams.all();
+        let others = all.values().map(|upstream| self.ask_upstream(upstream, &name, deadline));
+        let (mut answers, others) = futures_util::join!(join_all(own), join_all(others));
+        answers.extend(others);
         let (mut parts, mut missing) = (Vec::new(), Vec::new());
         for (source, prefix, known) in answers {
             if let Some(failure) = known.trouble {
@@ -156,6 +191,104 @@ impl Gateway {
             })
             .await;
         (Arc::clone(&source), source, known)
+    }
+
+    async fn ask_upstream(
+        &self,
+        upstream: &Upstream,
+        principal: &Arc<str>,
+        deadline: Instant,
+    ) -> (Arc<str>, Arc<str>, Known) {
+        let source: Arc<str> = upstream.name().into();
+        let prefix = upstream.spec().prefix.as_deref().unwrap_or(upstream.name()).into();
+        let key = Key {
+            source: Arc::clone(&source),
+            principal: foreign::listed_for(upstream, principal),
+        };
+        let before = self.shelf.last(&key);
+        let known = self
+            .shelf
+            .get(key, deadline, || {
+                let call = Call {
+                    principal: Some(Arc::clone(principal)),
+                    ..Call::within(upstream.spec().limits.list_timeout)
+                };
+                let (gateway, upstream) = (self.clone(), upstream.clone());
+                async move {
+                    let listing = foreign::list(&upstream, &call).await?;
+                    gateway.feed(&upstream);
+                    if before.is_none_or(|before| *before != listing) {
+                        gateway.turned(Turns { tools: 1, prompts: 1, resources: 1 });
+                    }
+                    Ok(listing)
+                }
+            })
+            .await;
+        (source, prefix, known)
+    }
+
+    /// Hears what changes at an upstream, from now until it is taken out.
+    fn feed(&self, upstream: &Upstream) {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if feeds.get(upstream.name()).is_some_and(|feed| !feed.is_finished()) {
+            return;
+        }
+        let mut heard = upstream.changes();
+        let (gateway, name) = (self.clone(), upstream.name().to_owned());
+        let feed = tokio::spawn(async move {
+            use tokio::sync::broadcast::error::RecvError;
+            loop {
+                let turns = match heard.recv().await {
+                    Ok(Change::Tools) => Turns { tools: 1, ..Turns::default() },
+                    Ok(Change::Prompts) => Turns { prompts: 1, ..Turns::default() },
+                    Ok(Change::Resources) => Turns { resources: 1, ..Turns::default() },
+                    Ok(Change::Resource(_)) => continue,
+                    Err(RecvError::Lagged(_)) => Turns { tools: 1, prompts: 1, resources: 1 },
+                    Err(RecvError::Closed) => return,
+                };
+                gateway.shelf.outdate(&name);
+                gateway.turned(turns);
+            }
+        });
+        feeds.insert(upstream.name().to_owned(), feed.abort_handle());
+    }
+
+    fn turned(&self, more: Turns) {
+        self.turns.send_modify(|turns| {
+            turns.tools += more.tools;
+            turns.prompts += more.prompts;
+            turns.resources += more.resources;
+        });
+    }
+
+    /// Puts new rules in the place of those there are.
+    pub fn rule(&self, rules: Rules) {
+        let mut there = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        if **there != rules {
+            *there = Arc::new(rules);
+            drop(there);
+            self.turned(Turns { tools: 1, prompts: 1, resources: 1 });
+        }
+    }
+
+    /// Keeps what is known of upstreams in step with which there are, for ever.
+    pub async fn keep_up(self) {
+        let mut generation = self.upstreams.generation();
+        let mut known = self.upstreams.all();
+        while generation.changed().await.is_ok() {
+            let now = self.upstreams.all();
+            for (name, before) in known.iter() {
+                if !now.get(name).is_some_and(|now| now.is_same(before)) {
+                    self.shelf.forget(name);
+                    let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(feed) = feeds.remove(name) {
+                        feed.abort();
+                    }
+                }
+            }
+            known = now;
+            self.turned(Turns { tools: 1, prompts: 1, resources: 1 });
+        }
     }
 
     /// The catalogue of these parts; the one made before, when nothing has changed.

@@ -6,22 +6,32 @@ use std::{borrow::Cow, sync::Arc};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, GetPromptRequestParams,
-        GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult,
-        ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
-        ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
-        UnsubscribeRequestParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+        MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
+        ReadResourceResponse, ReadResourceResult, Reference, ResourceContents, ServerCapabilities,
+        ServerConfig, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
     },
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Gateway, Missing, View, catalogue::Whose, turning};
+use super::{
+    Gateway, Missing, View,
+    asker::{self, Asker, Reached},
+    catalogue::Whose,
+    foreign::{self, Reply, What},
+    passing::{Answers, Missed, Passing},
+    turning,
+};
 use crate::{
-    backplane::mcp::{
-        REVISIONS, Visitor, WATCHED_PER_CLIENT_MAX, failed, gone_wrong, offers, visitor,
-        watching::{self, Changes, Watches},
+    backplane::{
+        mcp::{
+            REVISIONS, WATCHED_PER_CLIENT_MAX, failed, gone_wrong, offers, visitor,
+            watching::{self, Changes, Watches},
+        },
+        upstream::{Trouble, Upstream},
     },
     domain::failure::{Failure, Kind},
 };
@@ -48,28 +58,175 @@ impl GatewayServer {
     }
 
     /// Begins to hear of changes of a resource.
-    async fn watch(&self, visitor: Visitor, uri: &str) -> Result<Changes, Failure> {
-        let view = self.gateway.view(&visitor.principal).await;
+    async fn watch(&self, asker: &Asker, uri: &str) -> Result<Changes, Failure> {
+        let view = self.gateway.view(&asker.visitor.principal).await;
         let unknown = || Failure::not_found("resource", uri);
         let source = view.catalogue.resource(uri).cloned().ok_or_else(unknown)?;
+        if let Some(upstream) = self.gateway.upstreams.get(&source) {
+            let (notices, _nobody) = asker::notices();
+            let call = asker.call(Arc::new(Reached { peer: None, notices }));
+            return foreign::watch(&upstream, uri, asker, call).await;
+        }
         let listing = view.listings.get(&source).ok_or_else(unknown)?;
-        self.gateway.own.watch(visitor, &source, uri, &listing.live)
+        self.gateway.own.watch(asker.visitor.clone(), &source, uri, &listing.live)
     }
 
     async fn call(
         &self,
         asked: CallToolRequestParams,
-        visitor: Visitor,
+        asker: &Asker,
     ) -> Result<CallToolResponse, ErrorData> {
-        let view = self.gateway.view(&visitor.principal).await;
+        let view = self.gateway.view(&asker.visitor.principal).await;
         let Some(Whose { source, name }) = view.catalogue.tool(&asked.name).cloned() else {
             return unknown_tool(&view, &asked.name);
         };
-        let listing = view.listings.get(&source);
-        let tool = listing.and_then(|listing| listing.tools.iter().find(|tool| tool.name == name));
-        let Some(tool) = tool else { return unknown_tool(&view, &asked.name) };
+        let Some(upstream) = self.gateway.upstreams.get(&source) else {
+            let listing = view.listings.get(&source);
+            let mut tools = listing.iter().flat_map(|listing| &listing.tools);
+            let Some(tool) = tools.find(|tool| tool.name == name) else {
+                return unknown_tool(&view, &asked.name);
+            };
+            let (visitor, arguments) = (asker.visitor.clone(), asked.arguments.unwrap_or_default());
+            return Ok(self.gateway.own.call(visitor, &source, tool, name, arguments).await.into());
+        };
+        let mut params = Map::new();
+        params.insert("name".to_owned(), name.as_str().into());
+        if let Some(arguments) = asked.arguments {
+            params.insert("arguments".to_owned(), arguments.into());
+        }
+        let answers = Answers { responses: asked.input_responses, state: asked.request_state };
+        let passing = self.passing(&upstream, asker, What::Tool, &name);
+        match passing.run(params, answers).await {
+            Ok(Reply::Input(input)) => Ok((*input).into()),
+            Ok(Reply::Complete(raw)) => Ok(foreign::typed::<CallToolResult>(&source, &raw)?.into()),
+            Err(Missed::Ours(error)) => Err(*error),
+            Err(Missed::Theirs(trouble)) => match *trouble {
+                refused @ Trouble::Refused(_) => Err(foreign::error(refused, &source)),
+                other @ (Trouble::Failed(_) | Trouble::Challenged { .. }) => {
+                    Ok(failed(&other.into_failure(&source)).into())
+                }
+            },
+        }
+    }
+
+    async fn prompt(
+        &self,
+        asked: GetPromptRequestParams,
+        asker: &Asker,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let view = self.gateway.view(&asker.visitor.principal).await;
+        let Some(Whose { source, name }) = view.catalogue.prompt(&asked.name).cloned() else {
+            return Err(match missing_owner(&view, &asked.name) {
+                Some(missing) => gone_wrong(&away(missing)),
+                None => {
+                    let text = format!("there is no prompt {:?} here", asked.name);
+                    ErrorData::invalid_params(text, None)
+                }
+            });
+        };
         let arguments = asked.arguments.unwrap_or_default();
-        Ok(self.gateway.own.call(visitor, &source, tool, name, arguments).await.into())
+        let Some(upstream) = self.gateway.upstreams.get(&source) else {
+            let visitor = asker.visitor.clone();
+            let filled = self.gateway.own.prompt(visitor, &source, name, arguments).await;
+            return Ok(filled.map_err(|failure| gone_wrong(&failure))?.into());
+        };
+        let mut params = Map::new();
+        params.insert("name".to_owned(), name.as_str().into());
+        params.insert("arguments".to_owned(), arguments.into());
+        let answers = Answers { responses: asked.input_responses, state: asked.request_state };
+        let passing = self.passing(&upstream, asker, What::Prompt, &name);
+        match passing.run(params, answers).await.map_err(|missed| missed.into_error(&source))? {
+            Reply::Input(input) => Ok((*input).into()),
+            Reply::Complete(raw) => Ok(foreign::typed::<GetPromptResult>(&source, &raw)?.into()),
+        }
+    }
+
+    async fn completed(
+        &self,
+        asked: CompleteRequestParams,
+        asker: &Asker,
+    ) -> Result<CompleteResult, ErrorData> {
+        let view = self.gateway.view(&asker.visitor.principal).await;
+        let whose = match &asked.r#ref {
+            Reference::Prompt(prompt) => view.catalogue.prompt(&prompt.name).cloned(),
+            Reference::Resource(resource) => {
+                let source = view.catalogue.template(&resource.uri).cloned();
+                source.map(|source| Whose { source, name: resource.uri.clone() })
+            }
+            // Of what the protocol may refer to one day nothing is known.
+            _ => None,
+        };
+        // Of what is not there nothing is known, which is no error.
+        let Some(Whose { source, name }) = whose else { return Ok(CompleteResult::default()) };
+        let Some(upstream) = self.gateway.upstreams.get(&source) else {
+            return Ok(CompleteResult::default());
+        };
+        let params = serde_json::to_value(&asked).map(|params| match params {
+            Value::Object(params) => params,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Map::new(),
+        });
+        let mut params =
+            params.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        if let Reference::Prompt(_) = &asked.r#ref {
+            params.insert("ref".to_owned(), json!({"type": "ref/prompt", "name": name}));
+        }
+        params.remove("_meta");
+        let (notices, _nobody) = asker::notices();
+        let call = asker.call(Arc::new(Reached { peer: None, notices }));
+        let raw = upstream.complete(params, &call).await;
+        let raw = raw.map_err(|trouble| foreign::error(trouble, &source))?;
+        foreign::typed(&source, &raw)
+    }
+
+    async fn read(
+        &self,
+        asked: ReadResourceRequestParams,
+        asker: &Asker,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let view = self.gateway.view(&asker.visitor.principal).await;
+        let uri = asked.uri;
+        let not_there = || offers::not_read(&Failure::not_found("resource", &uri), &uri);
+        let source = view.catalogue.resource(&uri).cloned().ok_or_else(not_there)?;
+        let Some(upstream) = self.gateway.upstreams.get(&source) else {
+            let text = self.gateway.own.read(asker.visitor.clone(), &source, &uri).await;
+            let text = text.map_err(|failure| offers::not_read(&failure, &uri))?;
+            let contents = ResourceContents::text(text, uri).with_mime_type(offers::MIME);
+            let result = ReadResourceResult::new(vec![contents])
+                .with_ttl_ms(0)
+                .with_cache_scope(CacheScope::Private);
+            return Ok(result.into());
+        };
+        let params = Map::from_iter([("uri".to_owned(), uri.as_str().into())]);
+        let answers = Answers { responses: asked.input_responses, state: asked.request_state };
+        let passing = self.passing(&upstream, asker, What::Resource, &uri);
+        match passing.run(params, answers).await.map_err(|missed| missed.into_error(&source))? {
+            Reply::Input(input) => Ok((*input).into()),
+            Reply::Complete(raw) => Ok(foreign::typed::<ReadResourceResult>(&source, &raw)?.into()),
+        }
+    }
+
+    fn passing<'a>(
+        &'a self,
+        upstream: &'a Upstream,
+        asker: &'a Asker,
+        what: What,
+        name: &'a str,
+    ) -> Passing<'a> {
+        Passing { gateway: &self.gateway, upstream, asker, what, name }
+    }
+}
+
+async fn unless_cancelled<T>(
+    context: &RequestContext<RoleServer>,
+    work: impl Future<Output = Result<T, ErrorData>>,
+) -> Result<T, ErrorData> {
+    tokio::select! {
+        result = work => result,
+        () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
     }
 }
 
@@ -214,14 +371,8 @@ impl ServerHandler for GatewayServer {
         asked: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let visitor = visitor(&context)?;
-        tokio::select! {
-            response = self.call(asked, visitor) => response,
-            () = context.ct.cancelled() => {
-                let cancelled = Failure::new(Kind::Timeout, "cancelled");
-                Ok(failed(&cancelled).into())
-            }
-        }
+        let asker = Asker::of(&context)?;
+        unless_cancelled(&context, Box::pin(self.call(asked, &asker))).await
     }
 
     async fn get_prompt(
@@ -229,20 +380,8 @@ impl ServerHandler for GatewayServer {
         asked: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let visitor = visitor(&context)?;
-        let view = self.gateway.view(&visitor.principal).await;
-        let Some(Whose { source, name }) = view.catalogue.prompt(&asked.name).cloned() else {
-            return Err(match missing_owner(&view, &asked.name) {
-                Some(missing) => gone_wrong(&away(missing)),
-                None => {
-                    let text = format!("there is no prompt {:?} here", asked.name);
-                    ErrorData::invalid_params(text, None)
-                }
-            });
-        };
-        let arguments = asked.arguments.unwrap_or_default();
-        let filled = self.gateway.own.prompt(visitor, &source, name, arguments).await;
-        Ok(filled.map_err(|failure| gone_wrong(&failure))?.into())
+        let asker = Asker::of(&context)?;
+        unless_cancelled(&context, Box::pin(self.prompt(asked, &asker))).await
     }
 
     async fn read_resource(
@@ -250,19 +389,17 @@ impl ServerHandler for GatewayServer {
         asked: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let visitor = visitor(&context)?;
-        let view = self.gateway.view(&visitor.principal).await;
-        let not_there =
-            || offers::not_read(&Failure::not_found("resource", &asked.uri), &asked.uri);
-        let source: Arc<str> =
-            view.catalogue.resource(&asked.uri).cloned().ok_or_else(not_there)?;
-        let text = self.gateway.own.read(visitor, &source, &asked.uri).await;
-        let text = text.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
-        let contents = ResourceContents::text(text, asked.uri).with_mime_type(offers::MIME);
-        let result = ReadResourceResult::new(vec![contents])
-            .with_ttl_ms(0)
-            .with_cache_scope(CacheScope::Private);
-        Ok(result.into())
+        let asker = Asker::of(&context)?;
+        unless_cancelled(&context, Box::pin(self.read(asked, &asker))).await
+    }
+
+    async fn complete(
+        &self,
+        asked: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let asker = Asker::of(&context)?;
+        unless_cancelled(&context, Box::pin(self.completed(asked, &asker))).await
     }
 
     fn accepted_subscription_filter(
@@ -277,11 +414,11 @@ impl ServerHandler for GatewayServer {
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let visitor = visitor(subscription.request_context())?;
+        let asker = Asker::of(subscription.request_context())?;
         let mut watched = Vec::new();
         for uri in subscription.accepted().resource_subscriptions.iter().flatten() {
             // What cannot be watched does not keep the rest from being told.
-            match self.watch(visitor.clone(), uri).await {
+            match self.watch(&asker, uri).await {
                 Ok(changes) => watched.push((uri.clone(), changes)),
                 Err(failure) => log::info!("a resource cannot be watched cause={failure}"),
             }
@@ -304,7 +441,7 @@ impl ServerHandler for GatewayServer {
             let text = format!("a client may watch {WATCHED_PER_CLIENT_MAX} resources");
             return Err(ErrorData::invalid_params(text, None));
         }
-        let changes = self.watch(visitor(&context)?, &asked.uri).await;
+        let changes = self.watch(&Asker::of(&context)?, &asked.uri).await;
         let changes = changes.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
         self.watches.begin(asked.uri, changes, context.peer);
         Ok(())
