@@ -20,6 +20,8 @@ use crate::{
 
 /// Notices that wait to be passed on; beyond that the newest are left out.
 const NOTICES_WAITING_MAX: usize = 256;
+/// Where a request says from which level on it hears what is logged.
+const LEVEL_META: &str = "io.modelcontextprotocol/logLevel";
 /// What a client may be able to do when it is asked.
 const ABILITIES: [&str; 3] = ["elicitation", "sampling", "roots"];
 
@@ -39,11 +41,14 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// Whoever sent a request.
+    /// Whoever sent a request; one with a session hears what is logged from `level` on.
     ///
     /// # Errors
     /// When nobody has said who it is.
-    pub(super) fn of(request: &RequestContext<RoleServer>) -> Result<Self, ErrorData> {
+    pub(super) fn of(
+        request: &RequestContext<RoleServer>,
+        level: &Value,
+    ) -> Result<Self, ErrorData> {
         let visitor = visitor(request)?;
         let version = request.protocol_version();
         let modern = version
@@ -61,13 +66,18 @@ impl Asker {
             .get::<http::request::Parts>()
             .and_then(|parts| parts.headers.get("mcp-session-id")?.to_str().ok())
             .map(Arc::from);
+        let mut meta = request.meta.0.0.clone();
+        // Newer clients say it with each request; for older ones it is said here.
+        if !modern {
+            meta.insert(LEVEL_META.to_owned(), level.clone());
+        }
         Ok(Asker {
             name: name_of(&visitor.principal).into(),
             peer: request.peer.clone(),
             modern,
             abilities: abilities.unwrap_or_default(),
             session,
-            meta: request.meta.0.0.clone(),
+            meta,
             visitor,
         })
     }

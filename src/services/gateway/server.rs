@@ -1,7 +1,10 @@
 //! The gateway as a server of the protocol: lists are put together, calls are passed to whoever
 //! owns what they name.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -41,6 +44,8 @@ const INSTRUCTIONS: &str = "Everything behind one door: memory keeps what users 
      builds context out of it, and further servers are named before two underscores of each \
      tool's name. Call cognition__get_context with the question before you answer it, and \
      core__send_input to keep what was said.";
+/// What clients with a session hear of, until they say otherwise.
+const LEVEL_DEFAULT: &str = "info";
 /// Where a list names who is missing from it.
 const MISSING_META: &str = "cortex/missing";
 
@@ -48,13 +53,25 @@ const MISSING_META: &str = "cortex/missing";
 pub struct GatewayServer {
     gateway: Gateway,
     watches: Watches,
+    /// From which level on a client with a session hears what upstreams log.
+    level: Mutex<Value>,
 }
 
 impl GatewayServer {
     /// The gateway for one client.
     #[must_use]
     pub fn new(gateway: Gateway) -> Self {
-        GatewayServer { gateway, watches: Watches::default() }
+        GatewayServer {
+            gateway,
+            watches: Watches::default(),
+            level: Mutex::new(LEVEL_DEFAULT.into()),
+        }
+    }
+
+    /// Whoever sent a request.
+    fn asker(&self, context: &RequestContext<RoleServer>) -> Result<Asker, ErrorData> {
+        let level = self.level.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Asker::of(context, &level)
     }
 
     /// Begins to hear of changes of a resource.
@@ -305,6 +322,7 @@ macro_rules! listed {
     }};
 }
 
+#[expect(deprecated, reason = "clients of 2025-11-25 and before set levels and subscribe so")]
 impl ServerHandler for GatewayServer {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
@@ -316,6 +334,7 @@ impl ServerHandler for GatewayServer {
             .enable_prompts()
             .enable_prompts_list_changed()
             .enable_completions()
+            .enable_logging()
             .build();
         let info = Implementation::new("cortex", env!("CARGO_PKG_VERSION")).with_title("Cortex");
         ServerConfig::new(capabilities)
@@ -332,6 +351,17 @@ impl ServerHandler for GatewayServer {
         let turns =
             turning::settled(self.gateway.turns(), self.gateway.settings.gateway_changes_pause);
         self.watches.run("lists", turning::tell_peer(turns, context.peer));
+    }
+
+    async fn set_level(
+        &self,
+        asked: rmcp::model::SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let level = serde_json::to_value(asked.level)
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        Ok(())
     }
 
     async fn list_tools(
@@ -371,7 +401,7 @@ impl ServerHandler for GatewayServer {
         asked: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let asker = Asker::of(&context)?;
+        let asker = self.asker(&context)?;
         unless_cancelled(&context, Box::pin(self.call(asked, &asker))).await
     }
 
@@ -380,7 +410,7 @@ impl ServerHandler for GatewayServer {
         asked: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let asker = Asker::of(&context)?;
+        let asker = self.asker(&context)?;
         unless_cancelled(&context, Box::pin(self.prompt(asked, &asker))).await
     }
 
@@ -389,7 +419,7 @@ impl ServerHandler for GatewayServer {
         asked: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let asker = Asker::of(&context)?;
+        let asker = self.asker(&context)?;
         unless_cancelled(&context, Box::pin(self.read(asked, &asker))).await
     }
 
@@ -398,7 +428,7 @@ impl ServerHandler for GatewayServer {
         asked: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let asker = Asker::of(&context)?;
+        let asker = self.asker(&context)?;
         unless_cancelled(&context, Box::pin(self.completed(asked, &asker))).await
     }
 
@@ -414,7 +444,7 @@ impl ServerHandler for GatewayServer {
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let asker = Asker::of(subscription.request_context())?;
+        let asker = self.asker(subscription.request_context())?;
         let mut watched = Vec::new();
         for uri in subscription.accepted().resource_subscriptions.iter().flatten() {
             // What cannot be watched does not keep the rest from being told.
@@ -441,7 +471,7 @@ impl ServerHandler for GatewayServer {
             let text = format!("a client may watch {WATCHED_PER_CLIENT_MAX} resources");
             return Err(ErrorData::invalid_params(text, None));
         }
-        let changes = self.watch(&Asker::of(&context)?, &asked.uri).await;
+        let changes = self.watch(&self.asker(&context)?, &asked.uri).await;
         let changes = changes.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
         self.watches.begin(asked.uri, changes, context.peer);
         Ok(())
