@@ -104,6 +104,13 @@ impl Web {
         whole(url, request.send_body(body), ANSWER_DEADLINE).await
     }
 
+    /// `DELETE`, whole.
+    pub(super) async fn delete(&self, url: &str, token: &str) -> Outcome<Answer> {
+        let request = self.0.delete(url).bearer_auth(token);
+        let request = request.insert_header((header::ACCEPT, "application/json"));
+        whole(url, request.send(), ANSWER_DEADLINE).await
+    }
+
     /// Opens a stream of server-sent events.
     pub(super) async fn open(&self, url: &str, token: &str) -> Outcome<Pieces> {
         let request =

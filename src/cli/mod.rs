@@ -18,6 +18,7 @@ mod table;
 mod tail;
 mod token;
 mod trouble;
+mod upstream;
 mod user;
 pub mod welcome;
 
@@ -51,6 +52,9 @@ pub enum Command {
     Restore(store::restore::RestoreArgs),
     /// Look whether the stores are whole: exit code 0 if so, 1 if not, 2 if one cannot be opened.
     Check(store::check::CheckArgs),
+    /// Say which other MCP servers stand behind the gateway: add, list, remove, test, import.
+    #[command(subcommand)]
+    Upstream(upstream::UpstreamCommand),
     /// Put a load on a backplane and show how it bears it.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -75,6 +79,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,
+        Command::Upstream(command) => upstream::run(command).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Health(args) => health::run(args).await,
     };

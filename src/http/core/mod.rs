@@ -7,6 +7,7 @@ mod output;
 mod services;
 mod spaces;
 mod style;
+mod upstreams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -91,7 +92,13 @@ pub fn configure(config: &mut ServiceConfig) {
                 (Method::DELETE, web::to(services::deregister)),
             ],
         ))
-        .service(at("/services/{name}/breaker", vec![(Method::POST, web::to(services::force))]));
+        .service(at("/services/{name}/breaker", vec![(Method::POST, web::to(services::force))]))
+        .service(at(
+            "/upstreams",
+            vec![(Method::GET, web::to(upstreams::list)), (Method::POST, web::to(upstreams::add))],
+        ))
+        .service(at("/upstreams/{name}", vec![(Method::DELETE, web::to(upstreams::remove))]))
+        .service(at("/upstreams/{name}/test", vec![(Method::POST, web::to(upstreams::test))]));
 }
 
 /// What answers at the top and under `/v1`, each in its own style.

@@ -13,7 +13,10 @@ use serde::Deserialize;
 
 use super::Gateway;
 use crate::{
-    backplane::config::{UpstreamSettings, read_upstreams},
+    backplane::{
+        config::{UpstreamSettings, read_upstreams},
+        upstream::Upstream,
+    },
     contract::upstream::UpstreamSpec,
     domain::{
         failure::{Failure, Kind},
@@ -138,25 +141,44 @@ impl Roster {
         }
     }
 
-    /// Adds an upstream, or puts it in the place of one that was added before, for good.
+    /// The upstreams there are, by name.
+    #[must_use]
+    pub fn upstreams(&self) -> Arc<BTreeMap<String, Upstream>> {
+        self.gateway.upstreams.all()
+    }
+
+    /// Adds the upstreams of a document, or puts them in the places of those that were added
+    /// before, for good; their names.
     ///
     /// # Errors
-    /// `validation_error` when it is wrong, `resource_already_exists` when the operator's file has
-    /// one of that name, `storage` when it cannot be kept.
-    pub fn add(&self, spec: UpstreamSpec) -> Result<(), Failure> {
-        crate::backplane::config::check_upstream(&spec)?;
-        self.must_be_free(&spec.name)?;
+    /// `validation_error` when one is wrong, `resource_already_exists` when the operator's file has
+    /// one of its name, `database_error` when they cannot be kept. Then none is added.
+    pub fn add(&self, document: &str) -> Result<Vec<String>, Failure> {
+        let wrong = |why: String| Failure::invalid_field("upstreams", why, "value_error");
+        let new = read_upstreams(document, &self.settings.limits(), &self.variables);
+        let new = new.map_err(wrong)?;
+        if new.is_empty() {
+            return Err(wrong("there is none in it".to_owned()));
+        }
+        for spec in &new {
+            self.must_be_free(&spec.name)?;
+        }
         self.change(|specs| {
-            specs.retain(|there| there.name != spec.name);
-            specs.push(spec.clone());
+            specs.retain(|there| new.iter().all(|spec| spec.name != there.name));
+            specs.extend(new.iter().cloned());
         })?;
-        self.gateway.upstreams.put(spec).map(drop)
+        let names = new.iter().map(|spec| spec.name.clone()).collect();
+        for spec in new {
+            self.gateway.upstreams.put(spec)?;
+        }
+        Ok(names)
     }
 
     /// Takes an added upstream out, for good.
     ///
     /// # Errors
-    /// `resource_not_found`; `resource_already_exists` when it stands in the operator's file.
+    /// `resource_not_found`; `resource_already_exists` when it stands in the operator's file,
+    /// `database_error` when that cannot be kept.
     pub fn remove(&self, name: &str) -> Result<(), Failure> {
         self.must_be_free(name)?;
         let mut found = false;
