@@ -14,6 +14,7 @@ pub mod gate;
 pub mod host;
 mod hot;
 pub mod keeper;
+pub mod locks;
 pub mod logging;
 pub mod metrics;
 pub mod port;

@@ -31,10 +31,14 @@ pub enum Kind {
     MissingParameter,
     /// The body is larger than the limit.
     TooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// The body has a content type that is not accepted here.
     UnsupportedMedia,
+    /// It was meant for a service with another store.
+    WrongStore,
     /// Too much asked of this service at this moment.
     Overloaded,
     /// Something this answer needs is not available.
@@ -57,7 +61,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 26] = [
         Kind::InvalidCredentials,
         Kind::TokenExpired,
         Kind::Unauthorized,
@@ -71,8 +75,10 @@ impl Kind {
         Kind::InvalidParameter,
         Kind::MissingParameter,
         Kind::TooLarge,
+        Kind::BodyTimeout,
         Kind::MethodNotAllowed,
         Kind::UnsupportedMedia,
+        Kind::WrongStore,
         Kind::Overloaded,
         Kind::Unavailable,
         Kind::CircuitOpen,
@@ -101,6 +107,8 @@ impl Kind {
             Kind::InvalidParameter => "invalid_parameter",
             Kind::MissingParameter => "missing_parameter",
             Kind::TooLarge => "request_too_large",
+            Kind::BodyTimeout => "request_timeout",
+            Kind::WrongStore => "wrong_store",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::UnsupportedMedia => "unsupported_media_type",
             Kind::Overloaded => "overloaded",
@@ -246,8 +254,10 @@ impl Failure {
             | Kind::InvalidParameter
             | Kind::MissingParameter
             | Kind::TooLarge
+            | Kind::BodyTimeout
             | Kind::MethodNotAllowed
-            | Kind::UnsupportedMedia => false,
+            | Kind::UnsupportedMedia
+            | Kind::WrongStore => false,
         }
     }
 }

@@ -181,6 +181,8 @@ pub fn is_for_good(kind: Kind) -> bool {
         | Kind::PermissionDenied
         // Also what a body is that broke off or came too late on its way.
         | Kind::InvalidRequest
+        | Kind::BodyTimeout
+        | Kind::WrongStore
         | Kind::NotFound
         | Kind::ToolNotFound
         | Kind::ServiceNotFound

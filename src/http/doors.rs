@@ -1,6 +1,6 @@
 //! The first two doors of a service: `POST /tool/{name}` and `GET /resource/{path}`.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backplane::{
+        context::STORE_HEADER,
         host::{Asked, Content, Host},
         stream,
     },
@@ -27,6 +28,22 @@ use crate::{
 
 /// A service's table, as application data of one worker.
 pub type Table = Rc<Host>;
+
+/// Which store this service has, as application data of one that has any.
+#[derive(Clone, Debug)]
+pub struct Serves(pub Arc<str>);
+
+/// Refuses what its caller meant for another store, before anything is done.
+fn must_be_meant(request: &HttpRequest) -> Result<(), Failure> {
+    let Some(meant) = request.headers().get(STORE_HEADER) else { return Ok(()) };
+    match request.app_data::<Serves>() {
+        Some(Serves(own)) if own.as_bytes() != meant.as_bytes() => {
+            let text = format!("this was meant for another store; here is {own}");
+            Err(Failure::new(Kind::WrongStore, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// The routes of both doors.
 pub fn configure(config: &mut ServiceConfig) {
@@ -44,6 +61,7 @@ async fn call(
     payload: web::Payload,
     table: Data<Table>,
 ) -> Result<HttpResponse, Problem> {
+    must_be_meant(&request)?;
     let bytes = body::read(&request, into_inner(payload)).await?;
     let mut arguments = parse_arguments(&bytes)?;
     let wrapped = table.is_wrapped(&name, &arguments);
@@ -90,6 +108,7 @@ async fn list(_: Anyone, table: Data<Table>) -> HttpResponse {
 /// end mark; a path that ends in `/stream` is live where the table has it live.
 async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, Problem> {
     let caller = auth::principal(&request)?;
+    must_be_meant(&request)?;
     let raw = request.uri().path();
     let path = raw.strip_prefix("/resource/").unwrap_or_default();
     let asked = Asked {
@@ -106,7 +125,13 @@ async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, 
         (result, _) => result?,
     };
     Ok(match content {
-        Content::Live(body) => event_stream().streaming(body),
+        Content::Live(body) => {
+            let mut response = event_stream();
+            if let Some(Serves(own)) = request.app_data() {
+                response.insert_header((STORE_HEADER, own.as_ref()));
+            }
+            response.streaming(body)
+        }
         Content::Items(items) if wants_json(&request) => HttpResponse::Ok().json(items),
         Content::Items(items) => event_stream().body(as_events(&items)),
     })

@@ -55,6 +55,8 @@ pub fn status(kind: Kind) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Kind::WrongStore => StatusCode::MISDIRECTED_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::Overloaded | Kind::Unavailable | Kind::CircuitOpen | Kind::Connection => {

@@ -25,6 +25,7 @@ use crate::{
     process::{Exit, Ground},
     services::conversation::{
         self, Conversations, DATABASE_FILE,
+        bond::Bond,
         follower::{Follower, Reach},
         login,
         outbox::{Carrier, Outbox},
@@ -67,6 +68,10 @@ pub struct Settings {
     /// Outbox.
     #[command(flatten)]
     pub outbox: OutboxSettings,
+    /// Id of the store that memory has from now on, where it is not the one that was followed
+    /// before: accepts another one (text).
+    #[arg(long, env = "MEMORY_STORE_ID", help_heading = "Discovery")]
+    pub memory_store_id: Option<String>,
     /// Make the development user (user@example.com); only on a loopback `HOST` (true or false).
     #[arg(long, env = "CORTEX_DEV_USER", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub dev_user: bool,
@@ -106,11 +111,15 @@ pub async fn run(
     }
     let bus = BusActor::start(&ground.house, &ground.metrics, settings.streams.bounds());
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    let reach = Follower::start(
+    let directory = ground.discovery.directory.clone();
+    let accepted = settings.memory_store_id.clone();
+    let bond = Bond::take_up(database.clone(), directory, accepted).await?;
+    let (reach, log) = Follower::start(
         &ground.house,
         control.of("memory")?,
         bus.clone(),
         ground.discovery.check.clone(),
+        bond,
     );
     let outbox = open_outbox(&settings, &ground, &database, control.of("memory")?, &reach).await?;
     let reporter = Reporter {
@@ -121,6 +130,7 @@ pub async fn run(
         database: Some(database.clone()),
         writer: None,
         outbox: Some(outbox.clone()),
+        log: Some(log),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

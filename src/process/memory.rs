@@ -91,15 +91,18 @@ pub async fn run(
         database: Some(memory.database().clone()),
         writer: Some(memory.writer()),
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
     let serving = memory.clone();
     let routes = move |_| {
+        let serves = doors::Serves(serving.writer().store_id());
         let table: doors::Table = Rc::new(memory::host(&serving));
         move |config: &mut ServiceConfig| {
             config
                 .app_data(Data::new(table))
+                .app_data(serves)
                 .service(at("/", vec![(Method::GET, web::to(root))]))
                 .configure(doors::configure);
         }

@@ -190,6 +190,8 @@ fn tolerate(fetched: Result<Vec<Remembered>, Failure>) -> Result<Recollection, F
         | Kind::ServiceNotFound
         | Kind::MethodNotAllowed
         | Kind::UnsupportedMedia
+        | Kind::BodyTimeout
+        | Kind::WrongStore
         | Kind::BadReply
         | Kind::Storage
         | Kind::ToolFailed

@@ -1,5 +1,6 @@
 //! The conversation service of core: who may say what where, and what is said goes to memory.
 
+pub mod bond;
 pub mod follower;
 mod intake;
 pub mod login;

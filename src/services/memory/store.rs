@@ -9,7 +9,7 @@ use crate::{
     domain::failure::Failure,
     services::memory::{
         intake::{Changes, NewItem},
-        schema::memory_items,
+        schema::{memory_items, store_id},
     },
 };
 
@@ -180,6 +180,14 @@ pub fn find(
         .optional()
         .map_err(|error| storage_failure(&error))?;
     Ok(row.map(Item::from))
+}
+
+/// Which store this is.
+///
+/// # Errors
+/// `database_error`.
+pub fn identity(connection: &mut SqliteConnection) -> Result<String, Failure> {
+    store_id::table.select(store_id::id).first(connection).map_err(|error| storage_failure(&error))
 }
 
 /// The newest sequence number ever given out; 0 before the first.

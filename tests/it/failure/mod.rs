@@ -13,6 +13,7 @@ mod replies;
 mod rolling;
 mod scripted;
 mod storage;
+mod stores;
 mod streams;
 mod upgrade;
 
