@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod port;
 pub mod queue;
 pub mod secrets;
+pub mod seldom;
 pub mod stream;
 pub mod token;
 pub mod vitals;

@@ -62,8 +62,11 @@ pub enum Command {
 /// # Errors
 /// [`Trouble`], which says what to do.
 pub async fn run(command: Command) -> Outcome {
-    // What fails deeper down explains itself in the log.
-    logging::start(logging::Format::Human, "error", "cli");
+    // What fails deeper down explains itself in the log; a check has a report for that, and the log
+    // tells of panics alone.
+    let reports = matches!(command, Command::Check(_));
+    let filter = if reports { "off,cortex::backplane::logging=error" } else { "error" };
+    logging::start(logging::Format::Human, filter, "cli");
     let ended = match command {
         Command::Status(args) => status::run(args).await,
         Command::Token(args) => token::run(&args),

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage as _, HttpRequest, HttpResponse,
     dev::Payload,
     http::{Method, header},
     web::{self, Data, ServiceConfig},
@@ -16,11 +16,13 @@ use crate::{
         context::STORE_HEADER,
         host::{Asked, Content, Host},
         stream,
+        token::Identity,
     },
     domain::failure::{Failure, Kind},
     http::{
         auth::{self, Anyone},
         body::{self, Query},
+        middleware::{self, Reception},
         problem::Problem,
         routes,
     },
@@ -106,11 +108,20 @@ async fn list(_: Anyone, table: Data<Table>) -> HttpResponse {
 
 /// `GET /resource/{path}`: a JSON array for those who accept JSON, else server-sent events with an
 /// end mark; a path that ends in `/stream` is live where the table has it live.
-async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, Problem> {
+async fn read(
+    request: HttpRequest,
+    table: Data<Table>,
+    reception: Data<Reception>,
+) -> Result<HttpResponse, Problem> {
     let caller = auth::principal(&request)?;
     must_be_meant(&request)?;
     let raw = request.uri().path();
     let path = raw.strip_prefix("/resource/").unwrap_or_default();
+    // Let in without a place, by its ending alone.
+    let _place = match path.ends_with("/stream") && !table.is_stream(path) {
+        true => Some(reception.admissions.enter_as_question(user_of_request(&request))?),
+        false => None,
+    };
     let asked = Asked {
         query: Query::of(&request)?.0,
         last_event_id: last_event_id(&request)?,
@@ -135,6 +146,10 @@ async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, 
         Content::Items(items) if wants_json(&request) => HttpResponse::Ok().json(items),
         Content::Items(items) => event_stream().body(as_events(&items)),
     })
+}
+
+fn user_of_request(request: &HttpRequest) -> Option<Arc<str>> {
+    middleware::user_of(request.extensions().get::<Identity>())
 }
 
 fn is_unknown_path(failure: &Failure) -> bool {

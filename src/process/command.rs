@@ -35,11 +35,11 @@ enum Command {
     /// Run a whole backplane on this machine: core, memory and cognition.
     Up(up::Settings),
     /// Run core: inputs, conversations, the output stream.
-    Core(Role<core::Settings>),
+    Core(Box<Role<core::Settings>>),
     /// Run memory: keeps every input, and serves it back.
     Memory(Role<memory::Settings>),
     /// Run cognition: finds context in memory.
-    Cognition(Role<cognition::Settings>),
+    Cognition(Box<Role<cognition::Settings>>),
     #[command(flatten)]
     People(cli::Command),
 }
@@ -77,7 +77,7 @@ fn run(command: Command) -> ExitCode {
             let settings = &mut role.settings;
             start_logs(&settings.logs, "core");
             settings.services.prefixed = prefixed_services(std::env::vars());
-            let Role { settings, stop_with_parent } = role;
+            let Role { settings, stop_with_parent } = *role;
             serve("core", settings.http.clone(), core::PORT, |listener, line| {
                 core::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
@@ -93,7 +93,7 @@ fn run(command: Command) -> ExitCode {
             let settings = &mut role.settings;
             start_logs(&settings.logs, "cognition");
             settings.services.prefixed = prefixed_services(std::env::vars());
-            let Role { settings, stop_with_parent } = role;
+            let Role { settings, stop_with_parent } = *role;
             serve("cognition", settings.http.clone(), cognition::PORT, |listener, line| {
                 cognition::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })

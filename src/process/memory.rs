@@ -12,7 +12,9 @@ use serde_json::json;
 
 use crate::{
     backplane::{
-        config::{Calls, Data as DataSettings, Http, Identity, Logs, Services, Storage, Streams},
+        config::{
+            Calls, Data as DataSettings, Http, Identity, Logs, Services, Storage, Streams, defaults,
+        },
         database,
         fanout::BusActor,
     },
@@ -49,12 +51,6 @@ pub struct Settings {
     /// Identity.
     #[command(flatten)]
     pub identity: Identity,
-    /// Calls to other services.
-    #[command(flatten)]
-    pub calls: Calls,
-    /// Discovery.
-    #[command(flatten)]
-    pub services: Services,
     /// Streams.
     #[command(flatten)]
     pub streams: Streams,
@@ -74,10 +70,12 @@ pub async fn run(
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
     // Together with other memory processes of this host, but not with a restore.
     let _held = database::hold_shared(&path)?;
-    memory::prepare(&path, &settings.storage)?;
-    // Memory asks nobody: it needs no other service.
-    let ground =
-        Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
+    memory::prepare(&path, &settings.storage)
+        .map_err(|failure| database::naming(&path, failure))?;
+    // Memory asks nobody: it needs no other service, and no settings for asking.
+    let (calls, services): (Calls, Services) =
+        (defaults().map_err(Exit::Failed)?, defaults().map_err(Exit::Failed)?);
+    let ground = Ground::lay("memory", &[], &settings.identity, &calls, &services).await?;
     let streams = &settings.streams;
     let bus = BusActor::start(&ground.house, &ground.metrics, streams.bounds());
     let live = Live { bus, drain: ground.drain.clone() };

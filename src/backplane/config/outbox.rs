@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{duration, interval};
 use crate::domain::{backoff::Backoff, outbox::Limits};
 
 /// How core keeps inputs that memory cannot take at the moment.
@@ -12,7 +12,7 @@ use crate::domain::{backoff::Backoff, outbox::Limits};
 #[command(next_help_heading = "Outbox")]
 pub struct Outbox {
     /// Time memory has to take an input before it goes to the outbox (seconds).
-    #[arg(long, env = "STORE_PATIENCE", default_value = "2", value_parser = duration)]
+    #[arg(long, env = "STORE_PATIENCE", default_value = "2", value_parser = interval)]
     pub store_patience: Duration,
     /// Inputs the outbox holds; more are refused with 503; 0 is no outbox at all (count).
     #[arg(long, env = "OUTBOX_ENTRIES_MAX", default_value_t = 100_000)]

@@ -75,8 +75,9 @@ pub struct Conversations {
 /// `database_error` naming what cannot be opened.
 pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Failure> {
     let mut connection = database::connect(path)?;
-    database::look_over(&mut connection, path, STORE_CHECK_MAX)?;
-    database::migrate(&mut connection, MIGRATIONS, Store::Core)?;
+    database::look_over(&mut connection, path, STORE_CHECK_MAX)
+        .and_then(|()| database::migrate(&mut connection, MIGRATIONS, Store::Core))
+        .map_err(|failure| database::naming(path, failure))?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }
 

@@ -1,6 +1,7 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
 mod copies;
+mod cores_store;
 mod endpoints;
 mod idempotency;
 mod memory_away;

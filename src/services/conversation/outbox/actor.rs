@@ -12,12 +12,12 @@ use tokio::sync::{Mutex, oneshot, watch};
 use super::{
     Carrier, Entry, Progress, Put, Shared,
     group::{Group, Reply, answer, ledger_of, refused, settle, write},
-    lock, row,
+    row,
     store::{self, Note, Row},
 };
 use crate::{
     answers_ping,
-    backplane::{config, database::Database, metrics::Metrics},
+    backplane::{config, database::Database, locks::lock, metrics::Metrics},
     domain::{
         backoff::Backoff,
         failure::{Failure, Kind},

@@ -7,14 +7,16 @@ mod group;
 pub mod store;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    backplane::{clock, config, database::Database, metrics::Metrics, port::Port, vitals::House},
+    backplane::{
+        clock, config, database::Database, locks::lock, metrics::Metrics, port::Port, vitals::House,
+    },
     domain::{
         failure::Failure,
         outbox::{Ledger, Load},
@@ -73,10 +75,6 @@ pub(crate) struct Progress {
 }
 
 type Shared = Arc<Mutex<Ledger>>;
-
-fn lock(ledger: &Shared) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The way to the outbox. Cheap to clone.
 #[derive(Clone)]
