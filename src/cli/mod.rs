@@ -7,6 +7,7 @@ mod follow;
 mod health;
 mod history;
 mod out;
+mod outbox;
 mod people;
 mod place;
 mod render;
@@ -44,6 +45,9 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Look after what waits in core for memory: list, show, retry, drop.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Copy the stores to a folder, also while they are used.
     Backup(store::backup::BackupArgs),
     /// Put a backup in the place of stores that nobody uses.
@@ -74,6 +78,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Outbox(command) => outbox::run(command).await,
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,

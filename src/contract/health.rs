@@ -52,6 +52,9 @@ pub struct Component {
     /// Entries set aside, because they were refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
+    /// Conversations that are passed over for now, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<usize>,
 }
 
 /// One service and its endpoints.

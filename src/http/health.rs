@@ -242,7 +242,19 @@ fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<St
         ));
     }
     if state.refused > 0 {
-        reasons.push(format!("memory refused {} inputs of the outbox for good", state.refused));
+        let (refused, most) = (state.refused, state.refused_max);
+        let full = if refused < most { "" } else { ": it takes no more" };
+        reasons.push(format!(
+            "memory refused {refused} inputs of the outbox for good, of at most {most}{full} (see \
+             `cortex outbox`)"
+        ));
+    }
+    if state.held > 0 {
+        let (held, why) = (state.held, state.held_because.as_deref().unwrap_or_default());
+        reasons.push(format!(
+            "memory fails at an input in {held} conversations, which are passed over (see `cortex \
+             outbox`): {why}"
+        ));
     }
     let component = Component {
         status: "healthy".to_owned(),
@@ -250,7 +262,8 @@ fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<St
         size_bytes: u64::try_from(state.load.bytes).ok(),
         entries: Some(state.load.entries),
         oldest_seconds,
-        refused: Some(state.refused),
+        refused: u64::try_from(state.refused).ok(),
+        held: (state.held > 0).then_some(state.held),
         ..Component::default()
     };
     (component, (!reasons.is_empty()).then(|| reasons.join("; ")))

@@ -23,7 +23,7 @@ use crate::{
 const NAME_CHARS_MAX: usize = 64;
 
 /// Who may change what is registered: a service, or the holder of the key.
-fn must_administer(request: &HttpRequest, core: &Core) -> Result<(), Failure> {
+pub(super) fn must_administer(request: &HttpRequest, core: &Core) -> Result<(), Failure> {
     if let Some(given) = request.headers().get("x-api-key") {
         let known = core.api_key.as_ref().is_some_and(|key| same(key.as_bytes(), given.as_bytes()));
         return if known { Ok(()) } else { Err(Failure::denied("the API key is not valid")) };

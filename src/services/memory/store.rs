@@ -267,6 +267,24 @@ pub fn insert(connection: &mut SqliteConnection, new: &NewItem) -> QueryResult<I
     Ok(Inserted::Before { item: Box::new(Item::from(known)), same_body })
 }
 
+/// The hash of what an item of a user says, if there is one of that id; empty where it is not known.
+///
+/// # Errors
+/// `database_error`.
+pub fn body_hash(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    id: &str,
+) -> Result<Option<String>, Failure> {
+    memory_items::table
+        .select(memory_items::body_hash)
+        .filter(memory_items::user_id.eq(user_id))
+        .filter(memory_items::id.eq(id))
+        .first(connection)
+        .optional()
+        .map_err(|error| storage_failure(&error))
+}
+
 /// What came of storing an item.
 #[derive(Clone, Debug)]
 pub enum Inserted {

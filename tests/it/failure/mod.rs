@@ -6,6 +6,7 @@ mod endpoints;
 mod idempotency;
 mod memory_away;
 mod outbox;
+mod outbox_care;
 mod overload;
 mod process;
 mod regressions;
