@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    path::Path,
     rc::Rc,
 };
 
@@ -14,8 +15,7 @@ use super::{
     stored,
 };
 use crate::harness::{
-    Answer, Client, Cluster, SECRET, User, assert_error, eventually, process::RealProcess,
-    proxy::Mode,
+    Answer, Client, Cluster, SECRET, User, assert_error, eventually, process::RealProcess, within,
 };
 
 const QUICK: [&str; 8] = [
@@ -171,24 +171,52 @@ async fn a_user_who_is_forgotten_is_forgotten_in_the_outbox_too() {
     cluster.stop().await;
 }
 
+/// A core before a scripted memory.
+async fn core_before(memory: &Scripted, data: &Path, further: &[&str]) -> (RealProcess, Client) {
+    let url = memory.url();
+    let mut arguments = vec!["--memory-service-url", url.as_str()];
+    arguments.extend(QUICK);
+    arguments.extend(further);
+    let mut process = RealProcess::start_role("core", data, &arguments);
+    let core = process.client().await;
+    (process, core)
+}
+
 #[actix::test]
-async fn a_batch_on_its_way_does_not_bring_back_a_user_who_was_forgotten() {
-    let cluster = Cluster::builder().with_memory_proxy().core_args(&QUICK).start().await;
-    let ann = User::new("ann");
-    let core = cluster.core.of(&ann);
-    let proxy = cluster.memory_proxy.as_ref().unwrap();
-    for _round in 0..5 {
-        proxy.set(Mode::Refuse);
-        for number in 0..20 {
-            pend(&core, &format!("{number}")).await;
+async fn memory_is_asked_to_forget_only_after_the_batch_on_its_way_has_arrived() {
+    let memory = Scripted::with_bodies(|path, body| match path {
+        "/tool/store%5Finput" => answer("503 Service Unavailable", "retry-after: 1\r\n", "{}"),
+        "/tool/store%5Finputs" => {
+            let asked: Value = serde_json::from_str(body).unwrap();
+            let count = asked["arguments"]["inputs"].as_array().unwrap().len();
+            let results = vec![json!({"status": "stored", "seq": 1}); count];
+            answer("200 OK", "", &json!({"result": {"results": results}}).to_string())
         }
-        // The batch leaves at some moment while ann is being forgotten.
-        proxy.set(Mode::Pass);
-        eventually("she is forgotten", || async { forget(&core, &ann).await.status == 200 }).await;
-        assert_eq!(outbox(&core).await["entries"], 0);
-        assert!(said(&cluster, &ann).await.is_empty());
+        _ => answer("200 OK", "", r#"{"result": {"status": "forgotten", "deleted": 1}}"#),
+    })
+    .await;
+    let data = tempfile::tempdir().unwrap();
+    memory.hold(Some("/tool/store%5Finputs"));
+    let (process, core) = core_before(&memory, data.path(), &[]).await;
+    let (ann, bob) = (User::new("ann"), User::new("bob"));
+    let (of_ann, of_bob) = (core.with_token(&ann.token), core.with_token(&bob.token));
+    pend(&of_ann, "on its way").await;
+    eventually("a batch is under way", || async { memory.asked("/tool/store%5Finputs") == 1 })
+        .await;
+    let forgetting = actix_rt::spawn({
+        let (of_ann, ann) = (of_ann.clone(), ann.clone());
+        async move { forget(&of_ann, &ann).await }
+    });
+    eventually("nothing of hers waits", || async { outbox(&core).await["entries"] == 0 }).await;
+    for number in 0..5 {
+        pend(&of_bob, &format!("{number}")).await;
     }
-    cluster.stop().await;
+    assert_eq!(memory.asked("/tool/forget%5Fuser"), 0, "the batch would come after it");
+    memory.hold(None);
+    let forgotten = within("she is forgotten", forgetting).await.unwrap().ok();
+    assert_eq!((&forgotten["withdrawn"], &forgotten["deleted"]), (&json!(1), &json!(1)));
+    eventually("bob's are delivered", || async { outbox(&core).await["entries"] == 0 }).await;
+    assert_eq!(process.terminate().await, Some(0));
 }
 
 /// What a memory fails at.
@@ -230,12 +258,8 @@ async fn an_input_memory_always_fails_at_holds_up_its_own_conversation_alone() {
     let (sick, taken) = (Rc::new(Cell::new(Sick::All)), Rc::default());
     let memory = failing(Rc::clone(&sick), Rc::clone(&taken)).await;
     let data = tempfile::tempdir().unwrap();
-    let url = memory.url();
-    let mut arguments = vec!["--memory-service-url", url.as_str(), "--outbox-attempts-max", "3"];
-    arguments.extend(QUICK);
-    arguments.extend(["--outbox-apart-retry", "0.3"]);
-    let mut process = RealProcess::start_role("core", data.path(), &arguments);
-    let core = process.client().await;
+    let further = ["--outbox-attempts-max", "3", "--outbox-apart-retry", "0.3"];
+    let (process, core) = core_before(&memory, data.path(), &further).await;
     let (ann, bob) = (User::new("ann"), User::new("bob"));
     let (of_ann, of_bob) = (core.with_token(&ann.token), core.with_token(&bob.token));
     pend(&of_ann, "poison").await;

@@ -6,7 +6,10 @@ use actix_rt::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::watch,
+};
 
 /// What core follows; it is always served.
 const LOG: &str = "/resource/log/stream";
@@ -18,6 +21,7 @@ type Script = Rc<dyn Fn(&str, usize, &str) -> String>;
 pub(crate) struct Scripted {
     address: SocketAddr,
     asked: Rc<RefCell<Vec<String>>>,
+    held: watch::Sender<Option<&'static str>>,
     accepting: JoinHandle<()>,
 }
 
@@ -37,17 +41,28 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Rc::new(RefCell::new(Vec::new()));
-        let seen = Rc::clone(&asked);
+        let (seen, held) = (Rc::clone(&asked), watch::Sender::new(None));
+        let holds = held.clone();
         let accepting = actix_rt::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                actix_rt::spawn(serve(socket, Rc::clone(&seen), Rc::clone(&script)));
+                actix_rt::spawn(serve(
+                    socket,
+                    Rc::clone(&seen),
+                    holds.subscribe(),
+                    Rc::clone(&script),
+                ));
             }
         });
-        Scripted { address, asked, accepting }
+        Scripted { address, asked, held, accepting }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Keeps the answers to paths that begin so, until told otherwise.
+    pub(crate) fn hold(&self, start: Option<&'static str>) {
+        self.held.send_replace(start);
     }
 
     /// How often paths that begin so were asked.
@@ -68,7 +83,12 @@ pub(crate) fn answer(status: &str, fields: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{fields}\r\n{body}")
 }
 
-async fn serve(mut socket: TcpStream, asked: Rc<RefCell<Vec<String>>>, script: Script) {
+async fn serve(
+    mut socket: TcpStream,
+    asked: Rc<RefCell<Vec<String>>>,
+    mut held: watch::Receiver<Option<&'static str>>,
+    script: Script,
+) {
     let (mut read, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(length) = whole(&read) {
@@ -80,6 +100,10 @@ async fn serve(mut socket: TcpStream, asked: Rc<RefCell<Vec<String>>>, script: S
             asked.borrow_mut().push(path.clone());
             if path.starts_with(LOG) {
                 return follow(socket).await;
+            }
+            let free = held.wait_for(|held| held.is_none_or(|start| !path.starts_with(start)));
+            if free.await.is_err() {
+                return;
             }
             if socket.write_all(script(&path, before, body).as_bytes()).await.is_err() {
                 return;

@@ -33,9 +33,9 @@ async fn an_endpoint_with_another_store_is_named_and_given_nothing() {
     assert_eq!(question.send().await.status, 200);
     // Also before it was checked: what is meant for one store is refused by the other.
     for number in 0..40 {
-        post(&core, &format!("{number}")).await.unwrap();
+        core.post("/input", json!({"content": format!("{number}")})).await.ok();
     }
-    assert_eq!(stored(&cluster, &ann).await.len(), 40);
+    eventually("all are stored", || async { stored(&cluster, &ann).await.len() == 40 }).await;
     let of_ann = there.with_token(&ann.token);
     assert_eq!(of_ann.resource(&format!("history/{}", ann.id)).await, json!([]));
     let id = store_of(&there).await;
