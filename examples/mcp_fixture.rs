@@ -77,6 +77,7 @@ async fn run(mut settings: Settings) -> Result<(), Exit> {
         database: None,
         writer: None,
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

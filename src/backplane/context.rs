@@ -12,6 +12,8 @@ pub const TIMEOUT_HEADER: &str = "x-cortex-timeout-ms";
 /// Header that says which attempt of a call this is, from 1. A service that sees it does not retry
 /// further down: only the first process in a chain retries.
 pub const ATTEMPT_HEADER: &str = "x-cortex-attempt";
+/// Header that names a store: which one a caller means, and which one a live stream is of.
+pub const STORE_HEADER: &str = "x-cortex-store";
 /// Longer than any process runs.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Longest request id taken from a caller, in characters.

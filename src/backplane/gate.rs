@@ -4,7 +4,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    backplane::{context, keeper::panic_text},
+    backplane::{context, keeper::panic_text, locks::lock},
     domain::failure::{Failure, Kind},
 };
 
@@ -51,7 +51,7 @@ impl Gate {
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..places {
             let jobs: Arc<Mutex<mpsc::Receiver<Job>>> = Arc::clone(&jobs);
-            let next = move || jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            let next = move || lock(&jobs).blocking_recv();
             let work = move || {
                 while let Some(job) = next() {
                     job();

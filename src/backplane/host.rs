@@ -277,6 +277,14 @@ impl Host {
         (known.run)(caller, arguments).await
     }
 
+    /// Whether a raw path is of a live resource: those, and no others, end in `/stream`.
+    #[must_use]
+    pub fn is_stream(&self, path: &str) -> bool {
+        let Ok(segments) = decode(path) else { return false };
+        let found = |one: &&Resource| match_template(one.template, &segments).is_some();
+        self.resources.iter().find(found).is_some_and(|one| one.template.ends_with("/stream"))
+    }
+
     /// Reads a resource by its raw path (segments still percent-encoded).
     ///
     /// # Errors

@@ -4,10 +4,12 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher as _, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+
+use crate::backplane::locks::lock;
 
 /// Entries kept; what is counted beyond them is found the slow way.
 const HOT_MAX: usize = 1024;
@@ -38,7 +40,7 @@ impl Hot {
     /// The pair of `words` and `number`; `make` finds it the slow way.
     pub(crate) fn get(&self, words: &[&str], number: u32, make: impl FnOnce() -> Pair) -> Pair {
         let hash = self.hasher.hash_one((words, number));
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         if let Some(known) = entries.get(&hash) {
             let same = |entry: &&Entry| {
                 entry.number == number

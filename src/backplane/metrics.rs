@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    backplane::{hot::Hot, vitals::House},
+    backplane::{hot::Hot, locks::lock, vitals::House},
     domain::breaker::State,
 };
 
@@ -307,7 +307,7 @@ impl Metrics {
 
     /// A label value, or `other` once there are too many of them.
     fn bounded(&self, value: &str) -> String {
-        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.shared.known);
         if known.contains(value) {
             return value.to_owned();
         }

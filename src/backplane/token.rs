@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backplane::clock,
+    backplane::{clock, locks::lock},
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
@@ -179,8 +179,7 @@ impl Tokens {
     /// signature costs as much as a tenth of a whole request.
     fn verify(&self, token: &str) -> Result<Arc<Claims>, Failure> {
         let now = clock::now_seconds();
-        let lock = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(token).filter(|known| known.exp > now) {
+        if let Some(known) = lock(&self.verified).get(token).filter(|known| known.exp > now) {
             return Ok(Arc::clone(known));
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.reading, &self.validation);
@@ -192,7 +191,7 @@ impl Tokens {
             }
         })?;
         let claims = Arc::new(claims.claims);
-        let mut verified = lock();
+        let mut verified = lock(&self.verified);
         if verified.len() >= VERIFIED_MAX {
             verified.clear();
         }
@@ -261,7 +260,7 @@ impl ServiceToken {
     /// # Errors
     /// `internal_error` when signing fails.
     pub fn get(&self) -> Result<HeaderValue, Failure> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         let now = clock::now_seconds();
         if let Some((token, until)) = current.as_ref()
             && *until - now > SERVICE_TOKEN_RENEWAL

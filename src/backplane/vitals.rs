@@ -4,7 +4,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,6 +12,8 @@ use std::{
 
 use actix::{WeakRecipient, prelude::*};
 use tokio::{sync::watch, time::Instant};
+
+use crate::backplane::locks::lock;
 
 /// How often every actor is pinged.
 pub const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -99,7 +101,7 @@ pub struct VitalSigns {
 
 impl Vitals {
     fn with<T>(&self, change: impl FnOnce(&mut Condition) -> T) -> T {
-        change(&mut self.condition.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.condition))
     }
 
     /// It fell, and will be restarted.
@@ -139,7 +141,7 @@ impl Vitals {
 
     #[expect(clippy::disallowed_methods, reason = "this is the timed question to every actor")]
     async fn take_pulse(&self) {
-        let ping = self.ping.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ping = lock(&self.ping).clone();
         let Some(recipient) = ping.and_then(|weak| weak.upgrade()) else {
             return;
         };
@@ -190,16 +192,13 @@ impl House {
             condition: Mutex::new(Condition { life: Life::Running, last_cause: None }),
             ping: Mutex::new(ping),
         });
-        self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));
+        lock(&self.actors).push(Arc::clone(&vitals));
         vitals
     }
 
     /// Takes somebody out of the book, who ended as meant.
     pub fn leave(&self, vitals: &Arc<Vitals>) {
-        self.actors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|other| !Arc::ptr_eq(other, vitals));
+        lock(&self.actors).retain(|other| !Arc::ptr_eq(other, vitals));
     }
 
     /// Somebody fell too often: the process is not ready from now on and is to end.
@@ -246,6 +245,6 @@ impl House {
     }
 
     fn all(&self) -> Vec<Arc<Vitals>> {
-        self.actors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.actors).clone()
     }
 }

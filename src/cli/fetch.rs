@@ -93,6 +93,16 @@ impl Web {
         whole(url, request.send(), allowed).await
     }
 
+    /// `DELETE`, whole.
+    pub(super) async fn delete(&self, url: &str, token: &str) -> Outcome<Answer> {
+        let request = self
+            .0
+            .delete(url)
+            .bearer_auth(token)
+            .insert_header((header::ACCEPT, "application/json"));
+        whole(url, request.send(), ANSWER_DEADLINE).await
+    }
+
     /// `POST` of a JSON text, whole.
     pub(super) async fn post(&self, url: &str, token: &str, body: String) -> Outcome<Answer> {
         let request = self
@@ -102,13 +112,6 @@ impl Web {
             .insert_header((header::ACCEPT, "application/json"))
             .insert_header((header::CONTENT_TYPE, "application/json"));
         whole(url, request.send_body(body), ANSWER_DEADLINE).await
-    }
-
-    /// `DELETE`, whole.
-    pub(super) async fn delete(&self, url: &str, token: &str) -> Outcome<Answer> {
-        let request = self.0.delete(url).bearer_auth(token);
-        let request = request.insert_header((header::ACCEPT, "application/json"));
-        whole(url, request.send(), ANSWER_DEADLINE).await
     }
 
     /// Opens a stream of server-sent events.

@@ -8,6 +8,7 @@ mod health;
 mod history;
 pub mod mcp;
 mod out;
+mod outbox;
 mod people;
 mod place;
 mod render;
@@ -46,6 +47,9 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Look after what waits in core for memory: list, show, retry, drop.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Copy the stores to a folder, also while they are used.
     Backup(store::backup::BackupArgs),
     /// Put a backup in the place of stores that nobody uses.
@@ -67,8 +71,11 @@ pub enum Command {
 /// # Errors
 /// [`Trouble`], which says what to do.
 pub async fn run(command: Command) -> Outcome {
-    // What fails deeper down explains itself in the log.
-    logging::start(logging::Format::Human, "error", "cli");
+    // What fails deeper down explains itself in the log; a check has a report for that, and the log
+    // tells of panics alone.
+    let reports = matches!(command, Command::Check(_));
+    let filter = if reports { "off,cortex::backplane::logging=error" } else { "error" };
+    logging::start(logging::Format::Human, filter, "cli");
     let ended = match command {
         Command::Status(args) => status::run(args).await,
         Command::Token(args) => token::run(&args),
@@ -76,6 +83,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Outbox(command) => outbox::run(command).await,
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,

@@ -95,6 +95,17 @@ pub struct Input {
     pub request_id: Option<String>,
 }
 
+/// What was forgotten of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forgotten {
+    /// Whose.
+    pub user_id: String,
+    /// Items that memory had.
+    pub deleted: u64,
+    /// Inputs that waited in the outbox.
+    pub withdrawn: usize,
+}
+
 /// What was taken in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Received {

@@ -40,6 +40,9 @@ pub struct Component {
     /// Size on disk, in bytes, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
+    /// Which store it is, where that matters to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
     /// Entries that wait, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<usize>,
@@ -49,6 +52,9 @@ pub struct Component {
     /// Entries set aside, because they were refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
+    /// Conversations that are passed over for now, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<usize>,
 }
 
 /// One service and its endpoints.
@@ -82,6 +88,9 @@ pub struct EndpointHealth {
     /// Times the process there was seen to have started anew.
     #[serde(default)]
     pub restarts: u32,
+    /// The store it has, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
     /// Its circuit breaker.
     pub breaker: BreakerHealth,
 }

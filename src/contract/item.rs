@@ -14,6 +14,9 @@ pub use crate::domain::outbox::DEFAULT_CONVERSATION;
 
 /// The tool that stores several inputs in one commit, in their order.
 pub const STORE_INPUTS: &str = "store_inputs";
+/// Metadata key of an input whose id had been used for another one: the id it was acknowledged
+/// under.
+pub const ACKNOWLEDGED_AS: &str = "acknowledged_as";
 /// Status of an input that was not acceptable.
 pub const REFUSED: &str = "refused";
 /// Longest id, user id, conversation id, role or content type, in characters.
@@ -151,6 +154,9 @@ pub struct Verdict {
     /// For an id that was known: whether what was said is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_body: Option<bool>,
+    /// The other id it was stored under, because its own belongs to another input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<String>,
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -160,7 +166,13 @@ impl Verdict {
     /// Not acceptable, and why.
     #[must_use]
     pub fn refused(why: String) -> Self {
-        Verdict { status: REFUSED.to_owned(), seq: None, same_body: None, error: Some(why) }
+        Verdict {
+            status: REFUSED.to_owned(),
+            seq: None,
+            same_body: None,
+            stored_as: None,
+            error: Some(why),
+        }
     }
 }
 

@@ -54,6 +54,9 @@ pub struct OneInput {
     pub user_id: String,
     /// What was said, as `store_input` takes it.
     pub input_data: Map<String, Value>,
+    /// The id to store it under where its own belongs to another input.
+    #[serde(default)]
+    pub otherwise_id: Option<String>,
 }
 
 /// Arguments of the tools that are about one item.

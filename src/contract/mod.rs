@@ -7,4 +7,5 @@ pub mod health;
 pub mod item;
 pub mod memory;
 pub mod offers;
+pub mod outbox;
 pub mod upstream;

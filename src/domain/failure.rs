@@ -31,12 +31,16 @@ pub enum Kind {
     MissingParameter,
     /// The body is larger than the limit.
     TooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// The body has a content type that is not accepted here.
     UnsupportedMedia,
     /// The caller accepts no content type that could be answered here.
     NotAcceptable,
+    /// It was meant for a service with another store.
+    WrongStore,
     /// Too much asked of this service at this moment.
     Overloaded,
     /// Something this answer needs is not available.
@@ -59,7 +63,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 27] = [
         Kind::InvalidCredentials,
         Kind::TokenExpired,
         Kind::Unauthorized,
@@ -73,9 +77,11 @@ impl Kind {
         Kind::InvalidParameter,
         Kind::MissingParameter,
         Kind::TooLarge,
+        Kind::BodyTimeout,
         Kind::MethodNotAllowed,
         Kind::UnsupportedMedia,
         Kind::NotAcceptable,
+        Kind::WrongStore,
         Kind::Overloaded,
         Kind::Unavailable,
         Kind::CircuitOpen,
@@ -104,6 +110,8 @@ impl Kind {
             Kind::InvalidParameter => "invalid_parameter",
             Kind::MissingParameter => "missing_parameter",
             Kind::TooLarge => "request_too_large",
+            Kind::BodyTimeout => "request_timeout",
+            Kind::WrongStore => "wrong_store",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::UnsupportedMedia => "unsupported_media_type",
             Kind::NotAcceptable => "not_acceptable",
@@ -250,9 +258,11 @@ impl Failure {
             | Kind::InvalidParameter
             | Kind::MissingParameter
             | Kind::TooLarge
+            | Kind::BodyTimeout
             | Kind::MethodNotAllowed
             | Kind::UnsupportedMedia
-            | Kind::NotAcceptable => false,
+            | Kind::NotAcceptable
+            | Kind::WrongStore => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod analysis;
+pub mod apart;
 pub mod backoff;
 pub mod balance;
 pub mod breaker;

@@ -14,6 +14,8 @@ pub struct Limits {
     /// What one user may have of both, as a share from 0 to 1, so that one flood leaves room for
     /// the others.
     pub user_share: f64,
+    /// Entries that memory has refused for good and that are kept all the same.
+    pub refused_max: usize,
 }
 
 /// Why an outbox takes no more.
@@ -23,6 +25,8 @@ pub enum Full {
     Whole,
     /// This user has their share.
     Share,
+    /// Too much of it was refused by memory for good; somebody must look at that first.
+    Refused,
 }
 
 /// Entries and bytes.
@@ -51,6 +55,11 @@ pub struct Ledger {
     all: Load,
     users: HashMap<String, Own>,
     conversations: HashMap<Place, usize>,
+    /// What was refused for good: it waits no more, but takes room.
+    refused: Load,
+    refused_of: HashMap<String, usize>,
+    /// Conversations that are passed over for now, and why.
+    held: HashMap<Place, String>,
 }
 
 /// What waits of one user.
@@ -88,7 +97,16 @@ impl Ledger {
             all: Load::default(),
             users: HashMap::new(),
             conversations: HashMap::new(),
+            refused: Load::default(),
+            refused_of: HashMap::new(),
+            held: HashMap::new(),
         }
+    }
+
+    /// All that was refused for good.
+    #[must_use]
+    pub fn refused(&self) -> Load {
+        self.refused
     }
 
     /// All that waits.
@@ -109,15 +127,21 @@ impl Ledger {
     /// # Errors
     /// [`Full`] when it does not.
     pub fn fits(&self, user: &str, bytes: usize) -> Result<(), Full> {
-        let all = self.all.with(bytes);
-        if all.entries > self.limits.entries_max || all.bytes > self.limits.bytes_max {
+        let Load { entries, bytes: kept } = self.all.with(bytes);
+        let entries = entries + self.refused.entries;
+        if entries > self.limits.entries_max || kept + self.refused.bytes > self.limits.bytes_max {
             return Err(Full::Whole);
+        }
+        if self.refused.entries >= self.limits.refused_max {
+            return Err(Full::Refused);
         }
         let own = self.users.get(user).map(|own| own.load).unwrap_or_default().with(bytes);
         let within =
             |own: usize, most: usize| float(own) <= (float(most) * self.limits.user_share).max(1.0);
+        let refused = self.refused_of.get(user).copied().unwrap_or_default();
         let fits = within(own.entries, self.limits.entries_max)
-            && within(own.bytes, self.limits.bytes_max);
+            && within(own.bytes, self.limits.bytes_max)
+            && within(refused, self.limits.refused_max);
         if fits { Ok(()) } else { Err(Full::Share) }
     }
 
@@ -129,6 +153,49 @@ impl Ledger {
         own.load = own.load.with(bytes);
         *own.conversations.entry(place.clone()).or_default() += 1;
         *self.conversations.entry(place).or_default() += 1;
+    }
+
+    /// An entry was refused for good; it does not wait any more, if it did.
+    pub fn refuse(&mut self, user: &str, conversation: &str, bytes: usize) {
+        self.remove(user, conversation, bytes);
+        self.refused = self.refused.with(bytes);
+        *self.refused_of.entry(user.to_owned()).or_default() += 1;
+    }
+
+    /// A refused entry is not kept any more, or waits again.
+    pub fn unrefuse(&mut self, user: &str, bytes: usize) {
+        self.refused = self.refused.without(bytes);
+        if let Some(count) = self.refused_of.get_mut(user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.refused_of.remove(user);
+            }
+        }
+    }
+
+    /// A conversation is passed over for now.
+    pub fn hold(&mut self, user: &str, conversation: &str, why: String) {
+        self.held.insert(place(user, conversation), why);
+    }
+
+    /// It takes its turn again.
+    pub fn unhold(&mut self, user: &str, conversation: &str) {
+        self.held.remove(&place(user, conversation));
+    }
+
+    /// Why a conversation is passed over for now, if it is.
+    #[must_use]
+    pub fn held(&self, user: &str, conversation: &str) -> Option<&str> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.held.get(&place(user, conversation)).map(String::as_str)
+    }
+
+    /// How many conversations are passed over for now, and why one of them is.
+    #[must_use]
+    pub fn all_held(&self) -> (usize, Option<String>) {
+        (self.held.len(), self.held.values().next().cloned())
     }
 
     /// An entry does not wait any more. One that was never added changes nothing.
@@ -164,6 +231,16 @@ fn float(count: usize) -> f64 {
     part(high) * 4_294_967_296.0 + part(low)
 }
 
+/// Whether a failure of this kind may have its cause in what was to be stored: memory was reached,
+/// and could not do it.
+#[must_use]
+pub fn may_be_the_entry(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ToolFailed | Kind::Internal | Kind::BadReply | Kind::Storage | Kind::Timeout
+    )
+}
+
 /// Whether a refusal of this kind would be the same at every later time: the fault is in what was
 /// said, not in who should have taken it.
 #[must_use]
@@ -182,6 +259,8 @@ pub fn is_for_good(kind: Kind) -> bool {
         | Kind::NotAcceptable
         // Also what a body is that broke off or came too late on its way.
         | Kind::InvalidRequest
+        | Kind::BodyTimeout
+        | Kind::WrongStore
         | Kind::NotFound
         | Kind::ToolNotFound
         | Kind::ServiceNotFound
@@ -203,7 +282,7 @@ mod tests {
     use super::*;
 
     fn ledger(entries_max: usize, bytes_max: usize) -> Ledger {
-        Ledger::new(Limits { entries_max, bytes_max, user_share: 0.5 })
+        Ledger::new(Limits { entries_max, bytes_max, user_share: 0.5, refused_max: 2 })
     }
 
     #[test]
@@ -236,6 +315,33 @@ mod tests {
         ledger.add("ann", "c", 1);
         ledger.add("ben", "c", 1);
         assert_eq!(ledger.fits("eve", 1), Err(Full::Whole));
+    }
+
+    #[test]
+    fn what_was_refused_takes_room_and_stops_everything_before_it_grows_without_bound() {
+        let mut ledger = ledger(10, 100);
+        ledger.add("u", "c", 60);
+        ledger.refuse("u", "c", 60);
+        assert_eq!((ledger.load(), ledger.refused().bytes), (Load::default(), 60));
+        assert!(!ledger.holds("u", "c"), "it waits no more");
+        assert_eq!(ledger.fits("v", 41), Err(Full::Whole));
+        assert_eq!(ledger.fits("v", 5), Ok(()));
+        ledger.refuse("v", "c", 1);
+        assert_eq!(ledger.fits("w", 1), Err(Full::Refused));
+        ledger.unrefuse("u", 60);
+        assert_eq!(ledger.fits("w", 1), Ok(()));
+    }
+
+    #[test]
+    fn a_conversation_is_held_for_whoever_takes_part_and_the_default_one_for_its_owner() {
+        let mut ledger = ledger(10, 100);
+        ledger.hold("u", "c", "why".to_owned());
+        ledger.hold("u", "default", "why".to_owned());
+        assert_eq!(ledger.held("v", "c"), Some("why"));
+        assert_eq!((ledger.held("u", "default"), ledger.held("v", "default")), (Some("why"), None));
+        assert_eq!(ledger.all_held().0, 2);
+        ledger.unhold("v", "c");
+        assert_eq!(ledger.held("u", "c"), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub fn classify(status: u16, retry_after: bool) -> (Outcome, Option<Setback>) {
         429 => (Outcome::Neutral, Some(Setback::Throttled)),
         503 if retry_after => (Outcome::Neutral, Some(Setback::Throttled)),
         408 => (Outcome::Neutral, Some(Setback::Unknown)),
+        // Refused before any work, because it was meant for another.
+        421 => (Outcome::Neutral, Some(Setback::NeverSent)),
         500 | 502 | 503 | 504 => (Outcome::Failure, Some(Setback::Unknown)),
         501 | 505..=599 => (Outcome::Failure, Some(Setback::Final)),
         _ => (Outcome::Neutral, Some(Setback::Final)),

@@ -1,15 +1,14 @@
 //! Shedding load: what a process cannot work on now is refused at once, and cheaply.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use actix_web::http::Method;
-use tokio::time::Instant;
 
 use crate::{
-    backplane::{config::Http, metrics::Metrics},
+    backplane::{config::Http, locks::lock, metrics::Metrics, seldom::Seldom},
     domain::{
         admission::{Admission, Places, Refused},
         failure::{Failure, Kind},
@@ -18,8 +17,6 @@ use crate::{
 
 /// When a refused caller may come back.
 const COME_BACK: Duration = Duration::from_secs(1);
-/// Refusals are told of once in so long, with their number.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// The doors of a process: inputs and everything else have places of their own, so that slow
 /// questions do not keep inputs out. Cheap to clone; clones share the places.
@@ -27,7 +24,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 pub struct Admissions {
     inputs: Door,
     others: Door,
-    refusals: Arc<Mutex<Refusals>>,
+    refusals: Arc<Seldom>,
     metrics: Metrics,
 }
 
@@ -35,12 +32,6 @@ pub struct Admissions {
 struct Door {
     name: &'static str,
     inside: Arc<Mutex<Admission>>,
-}
-
-#[derive(Debug)]
-struct Refusals {
-    untold: u64,
-    told: Option<Instant>,
 }
 
 /// A place inside; whoever drops it leaves.
@@ -56,10 +47,6 @@ impl Drop for Place {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Admissions {
     /// Doors with the places that are set.
     #[must_use]
@@ -72,7 +59,7 @@ impl Admissions {
         Admissions {
             inputs: door("inputs", http.inputs_in_flight_max),
             others: door("requests", http.requests_in_flight_max),
-            refusals: Arc::new(Mutex::new(Refusals { untold: 0, told: None })),
+            refusals: Arc::default(),
             metrics: metrics.clone(),
         }
     }
@@ -87,24 +74,23 @@ impl Admissions {
         path: &str,
         user: Option<Arc<str>>,
     ) -> Result<Option<Place>, Failure> {
-        let door = match class(method, path) {
-            Class::Free => return Ok(None),
-            Class::Input => &self.inputs,
-            Class::Other => &self.others,
-        };
-        self.enter_by(door, user).map(Some)
+        match class(method, path) {
+            Class::Free => Ok(None),
+            Class::Input => self.enter_at(&self.inputs, user).map(Some),
+            Class::Other => self.enter_at(&self.others, user).map(Some),
+        }
     }
 
     /// Lets a request of `user` in among the others, whatever its path: for routes that know only
     /// when they have read more whether they need a place.
     ///
     /// # Errors
-    /// `overloaded` when there is none.
+    /// `overloaded` when there is no place.
     pub fn enter_others(&self, user: Option<Arc<str>>) -> Result<Place, Failure> {
-        self.enter_by(&self.others, user)
+        self.enter_at(&self.others, user)
     }
 
-    fn enter_by(&self, door: &Door, user: Option<Arc<str>>) -> Result<Place, Failure> {
+    fn enter_at(&self, door: &Door, user: Option<Arc<str>>) -> Result<Place, Failure> {
         let entered = lock(&door.inside).enter(user.as_ref());
         entered.map(|()| Place { door: door.clone(), user }).map_err(|refused| {
             self.tell(door.name);
@@ -118,11 +104,8 @@ impl Admissions {
 
     fn tell(&self, door: &'static str) {
         self.metrics.shed(door);
-        let mut refusals = lock(&self.refusals);
-        refusals.untold += 1;
-        if refusals.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-            log::warn!("requests refused: too many at once door={door} count={}", refusals.untold);
-            *refusals = Refusals { untold: 0, told: Some(Instant::now()) };
+        if let Some(count) = self.refusals.happened() {
+            log::warn!("requests refused: too many at once door={door} count={count}");
         }
     }
 }

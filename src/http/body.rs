@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{self, HeaderValue},
+    web,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
@@ -23,8 +28,10 @@ pub struct BodyLimit(pub usize);
 /// A whole body within the limit.
 ///
 /// # Errors
-/// `request_too_large`, or `invalid_request` when it breaks off.
+/// `request_too_large`; `unsupported_media_type` when it is encoded; `request_timeout` when it does
+/// not come in time; `invalid_request` when it breaks off.
 pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Failure> {
+    must_be_plain(request)?;
     let limit = request.app_data::<BodyLimit>().map_or(1_048_576, |limit| limit.0);
     let too_large =
         || Failure::new(Kind::TooLarge, format!("the body is larger than {limit} bytes"));
@@ -41,7 +48,7 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Fail
     loop {
         let piece =
             tokio::time::timeout_at(deadline, payload.next()).await.map_err(|_elapsed| {
-                Failure::new(Kind::InvalidRequest, "the body did not arrive in time")
+                Failure::new(Kind::BodyTimeout, "the body did not arrive in time")
             })?;
         let Some(piece) = piece else { return Ok(body.freeze()) };
         let piece = piece.map_err(|error| {
@@ -51,6 +58,20 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Fail
             return Err(too_large());
         }
         body.extend_from_slice(&piece);
+    }
+}
+
+/// Bodies are taken as they are: a small one that grows when it is decoded is a known trap.
+fn must_be_plain(request: &HttpRequest) -> Result<(), Failure> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    let encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match encodings.find(|value| encoded(value)) {
+        None => Ok(()),
+        Some(encoding) => {
+            let encoding = encoding.to_str().unwrap_or("something");
+            let text = format!("the body is encoded as {encoding:?}: send it as it is");
+            Err(Failure::new(Kind::UnsupportedMedia, text))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The first two doors of a service: `POST /tool/{name}` and `GET /resource/{path}`.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage as _, HttpRequest, HttpResponse,
     dev::Payload,
     http::{Method, header},
     web::{self, Data, ServiceConfig},
@@ -13,14 +13,17 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backplane::{
+        context::STORE_HEADER,
         host::{Asked, Content, Host},
         mcp::offers,
         stream,
+        token::Identity,
     },
     domain::failure::{Failure, Kind},
     http::{
         auth::{self, Anyone},
         body::{self, Query},
+        middleware::{self, Reception},
         problem::Problem,
         routes,
     },
@@ -28,6 +31,22 @@ use crate::{
 
 /// A service's table, as application data of one worker.
 pub type Table = Rc<Host>;
+
+/// Which store this service has, as application data of one that has any.
+#[derive(Clone, Debug)]
+pub struct Serves(pub Arc<str>);
+
+/// Refuses what its caller meant for another store, before anything is done.
+fn must_be_meant(request: &HttpRequest) -> Result<(), Failure> {
+    let Some(meant) = request.headers().get(STORE_HEADER) else { return Ok(()) };
+    match request.app_data::<Serves>() {
+        Some(Serves(own)) if own.as_bytes() != meant.as_bytes() => {
+            let text = format!("this was meant for another store; here is {own}");
+            Err(Failure::new(Kind::WrongStore, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// The routes of both doors.
 pub fn configure(config: &mut ServiceConfig) {
@@ -46,6 +65,7 @@ async fn call(
     payload: web::Payload,
     table: Data<Table>,
 ) -> Result<HttpResponse, Problem> {
+    must_be_meant(&request)?;
     let bytes = body::read(&request, into_inner(payload)).await?;
     let mut arguments = parse_arguments(&bytes)?;
     let wrapped = table.is_wrapped(&name, &arguments);
@@ -95,10 +115,20 @@ async fn fill_in(
 
 /// `GET /resource/{path}`: a JSON array for those who accept JSON, else server-sent events with an
 /// end mark; a path that ends in `/stream` is live where the table has it live.
-async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, Problem> {
+async fn read(
+    request: HttpRequest,
+    table: Data<Table>,
+    reception: Data<Reception>,
+) -> Result<HttpResponse, Problem> {
     let caller = auth::principal(&request)?;
+    must_be_meant(&request)?;
     let raw = request.uri().path();
     let path = raw.strip_prefix("/resource/").unwrap_or_default();
+    // Let in without a place, by its ending alone.
+    let _place = match path.ends_with("/stream") && !table.is_stream(path) {
+        true => Some(reception.admissions.enter_others(user_of_request(&request))?),
+        false => None,
+    };
     let asked = Asked {
         query: Query::of(&request)?.0,
         last_event_id: last_event_id(&request)?,
@@ -113,10 +143,20 @@ async fn read(request: HttpRequest, table: Data<Table>) -> Result<HttpResponse, 
         (result, _) => result?,
     };
     Ok(match content {
-        Content::Live(body) => event_stream().streaming(body),
+        Content::Live(body) => {
+            let mut response = event_stream();
+            if let Some(Serves(own)) = request.app_data() {
+                response.insert_header((STORE_HEADER, own.as_ref()));
+            }
+            response.streaming(body)
+        }
         Content::Items(items) if wants_json(&request) => HttpResponse::Ok().json(items),
         Content::Items(items) => event_stream().body(as_events(&items)),
     })
+}
+
+fn user_of_request(request: &HttpRequest) -> Option<Arc<str>> {
+    middleware::user_of(request.extensions().get::<Identity>())
 }
 
 fn is_unknown_path(failure: &Failure) -> bool {

@@ -26,10 +26,14 @@ use crate::{
     domain::{
         breaker::{Forced, State, Transition},
         failure::Failure,
+        roster::Status,
     },
     http::routes,
     services::{
-        conversation::outbox::{self, Outbox},
+        conversation::{
+            follower,
+            outbox::{self, Outbox},
+        },
         memory::writer::Writer,
     },
 };
@@ -56,6 +60,8 @@ pub struct Reporter {
     pub writer: Option<Writer>,
     /// Its outbox, if it has one.
     pub outbox: Option<Outbox>,
+    /// Why the log it follows is not followed at the moment, if it follows one.
+    pub log: Option<follower::Trouble>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is leaving.
@@ -130,7 +136,11 @@ impl Reporter {
             }
         }
         let dependent_services = match self.discovery.list.ask(List).await {
-            Ok(endpoints) => by_service(endpoints),
+            Ok(endpoints) => {
+                let foreign = endpoints.iter().filter(|endpoint| endpoint.foreign);
+                reasons.extend(foreign.map(|one| format!("{}: {}", one.url, strange(one))));
+                by_service(endpoints)
+            }
             Err(failure) => {
                 reasons.push(failure.to_string());
                 BTreeMap::new()
@@ -140,6 +150,13 @@ impl Reporter {
             if service.status != "healthy" && service.status != "unknown" {
                 reasons.push(format!("{name} is {}", service.status));
             }
+        }
+        // Where memory is away that is said already.
+        let there = |name: &str| reasons.iter().all(|reason| !reason.starts_with(name));
+        if let Some(trouble) = self.log.as_ref().and_then(|log| log.borrow().clone())
+            && there("memory is")
+        {
+            reasons.push(format!("the log of memory is not followed: {trouble}"));
         }
         if self.drain.is_leaving() {
             reasons.push("leaving".to_owned());
@@ -183,6 +200,7 @@ impl Reporter {
                 Ok(bytes) => Component {
                     status: "healthy".to_owned(),
                     size_bytes: Some(bytes),
+                    store_id: self.writer.as_ref().map(|writer| writer.store_id().to_string()),
                     ..Component::default()
                 },
                 Err(failure) => {
@@ -218,10 +236,25 @@ fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<St
     if state.load.entries > 0 {
         let oldest = oldest_seconds.unwrap_or_default();
         let inputs = state.load.entries;
-        reasons.push(format!("{inputs} inputs wait in the outbox, the oldest for {oldest:.0} s"));
+        let cause = state.trouble.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        reasons.push(format!(
+            "{inputs} inputs wait in the outbox, the oldest for {oldest:.0} s{cause}"
+        ));
     }
     if state.refused > 0 {
-        reasons.push(format!("memory refused {} inputs of the outbox for good", state.refused));
+        let (refused, most) = (state.refused, state.refused_max);
+        let full = if refused < most { "" } else { ": it takes no more" };
+        reasons.push(format!(
+            "memory refused {refused} inputs of the outbox for good, of at most {most}{full} (see \
+             `cortex outbox`)"
+        ));
+    }
+    if state.held > 0 {
+        let (held, why) = (state.held, state.held_because.as_deref().unwrap_or_default());
+        reasons.push(format!(
+            "memory fails at an input in {held} conversations, which are passed over (see `cortex \
+             outbox`): {why}"
+        ));
     }
     let component = Component {
         status: "healthy".to_owned(),
@@ -229,7 +262,9 @@ fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<St
         size_bytes: u64::try_from(state.load.bytes).ok(),
         entries: Some(state.load.entries),
         oldest_seconds,
-        refused: Some(state.refused),
+        refused: u64::try_from(state.refused).ok(),
+        held: (state.held > 0).then_some(state.held),
+        ..Component::default()
     };
     (component, (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
@@ -264,12 +299,26 @@ fn overall(endpoints: &[EndpointHealth]) -> &'static str {
         .unwrap_or("unavailable")
 }
 
+/// What is wrong with an endpoint that has another store, and what to do about it.
+fn strange(view: &EndpointView) -> String {
+    let store = view.store.as_deref().unwrap_or("another one");
+    format!(
+        "its store is {store}, not the one that was followed so far; it is not used (to follow it \
+         from now on, start core with MEMORY_STORE_ID={store})"
+    )
+}
+
 fn endpoint_health(view: EndpointView) -> EndpointHealth {
+    let (status, reason) = match view.foreign {
+        true => (Status::Unhealthy, strange(&view)),
+        false => (view.status, view.reason),
+    };
     EndpointHealth {
+        store_id: view.store,
         url: view.url,
         source: view.source.as_str().to_owned(),
-        status: view.status.as_str().to_owned(),
-        reason: view.reason,
+        status: status.as_str().to_owned(),
+        reason,
         since: moment(view.status_for),
         last_success: view.last_success.map(moment),
         latency_ms: view.latency.map(millis),
@@ -331,6 +380,7 @@ mod tests {
             latency_ms: None,
             outstanding: 0,
             restarts: 0,
+            store_id: None,
             breaker: BreakerHealth {
                 state: breaker.as_str().to_owned(),
                 since: String::new(),

@@ -103,7 +103,10 @@ pub async fn receive<B: MessageBody + 'static>(
             Err(failure) => return Ok(refuse(request, &reception, failure, begun).await),
         }
     }
-    let mut context = context_of(request.headers(), &reception, begun);
+    let mut context = match context_of(request.headers(), &reception, begun) {
+        Ok(context) => context,
+        Err(failure) => return Ok(refuse(request, &reception, failure, begun).await),
+    };
     context.authorized_until = identity.as_ref().map(|identity| auth::moment(identity.expires));
     if let Some(identity) = identity {
         request.extensions_mut().insert(identity);
@@ -150,9 +153,10 @@ async fn refuse<B: MessageBody + 'static>(
     read_away(&mut request).await;
     let method = known_method(request.method().as_str());
     reception.metrics.http_begun();
-    reception.metrics.http_done(method, "refused", 503, begun.elapsed());
     let id = request_id(request.headers());
     let answer = Problem::of_request(failure, id).error_response();
+    let status = answer.status().as_u16();
+    reception.metrics.http_done(method, "refused", status, begun.elapsed());
     request.into_response(answer).map_into_right_body()
 }
 
@@ -203,19 +207,35 @@ fn is_refused_preflight<B>(response: &ServiceResponse<B>) -> bool {
     response.request().method() == Method::OPTIONS && response.status() == StatusCode::BAD_REQUEST
 }
 
-fn context_of(headers: &HeaderMap, reception: &Reception, now: Instant) -> RequestContext {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+fn context_of(
+    headers: &HeaderMap,
+    reception: &Reception,
+    now: Instant,
+) -> Result<RequestContext, Failure> {
     let id = request_id(headers);
-    let patience = text(TIMEOUT_HEADER)
-        .and_then(|text| text.parse().ok())
-        .map_or(reception.request_timeout, Duration::from_millis)
-        .min(reception.request_timeout);
-    RequestContext {
+    let patience = time_left(headers)?
+        .map_or(reception.request_timeout, |left| left.min(reception.request_timeout));
+    Ok(RequestContext {
         id,
         deadline: now + patience,
         retried_above: headers.contains_key(ATTEMPT_HEADER),
         authorized_until: None,
         bearer: None,
+    })
+}
+
+/// The time its caller gives a request, if it says so. What cannot be read is refused: a caller who
+/// means to wait for a second must not be kept for thirty.
+fn time_left(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+    let mut given = headers.get_all(TIMEOUT_HEADER);
+    let Some(value) = given.next() else { return Ok(None) };
+    let millis = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    match (millis, given.next()) {
+        (Some(millis), None) => Ok(Some(Duration::from_millis(millis))),
+        (Some(_) | None, _) => {
+            let text = "X-Cortex-Timeout-Ms must be one whole number of milliseconds";
+            Err(Failure::new(Kind::InvalidRequest, text))
+        }
     }
 }
 

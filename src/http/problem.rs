@@ -9,9 +9,15 @@ use actix_web::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backplane::context::{self, REQUEST_ID_HEADER},
+    backplane::{
+        context::{self, REQUEST_ID_HEADER},
+        seldom::Seldom,
+    },
     domain::failure::{Failure, Kind},
 };
+
+/// Requests that failed because of the store.
+static UNSTORED: Seldom = Seldom::new();
 
 /// A failure on its way out.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub fn status(kind: Kind) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Kind::WrongStore => StatusCode::MISDIRECTED_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -119,8 +127,14 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let failure = &self.failure;
         // Refusing is what an overloaded process has no time to write about; who refuses counts.
-        if failure.is_ours() && failure.kind != Kind::Overloaded {
-            log::warn!("request failed code={} cause={failure}", failure.kind.code());
+        let code = failure.kind.code();
+        if failure.kind == Kind::Storage {
+            // A store that fails does so with every request.
+            if let Some(count) = UNSTORED.happened() {
+                log::warn!("request failed code={code} cause={failure} count={count}");
+            }
+        } else if failure.is_ours() && failure.kind != Kind::Overloaded {
+            log::warn!("request failed code={code} cause={failure}");
         }
         let mut response = HttpResponse::build(self.status_code());
         if let Some(wait) = failure.retry_after {

@@ -82,6 +82,7 @@ pub async fn run(
         database: None,
         writer: None,
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

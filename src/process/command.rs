@@ -37,9 +37,9 @@ enum Command {
     /// Run core: inputs, conversations, the output stream.
     Core(Box<Role<core::Settings>>),
     /// Run memory: keeps every input, and serves it back.
-    Memory(Role<memory::Settings>),
+    Memory(Box<Role<memory::Settings>>),
     /// Run cognition: finds context in memory.
-    Cognition(Role<cognition::Settings>),
+    Cognition(Box<Role<cognition::Settings>>),
     /// Be a server of the Model Context Protocol on standard input and output.
     Mcp(Mcp),
     #[command(flatten)]
@@ -95,7 +95,7 @@ fn run(command: Command) -> ExitCode {
             })
         }
         Command::Memory(role) => {
-            let Role { settings, stop_with_parent } = role;
+            let Role { settings, stop_with_parent } = *role;
             start_logs(&settings.logs, "memory");
             serve("memory", settings.http.clone(), memory::PORT, |listener, line| {
                 memory::run(settings, listener, signalled(stop_with_parent, Some(line)))
@@ -105,7 +105,7 @@ fn run(command: Command) -> ExitCode {
             let settings = &mut role.settings;
             start_logs(&settings.logs, "cognition");
             settings.services.prefixed = prefixed_services(std::env::vars());
-            let Role { settings, stop_with_parent } = role;
+            let Role { settings, stop_with_parent } = *role;
             serve("cognition", settings.http.clone(), cognition::PORT, |listener, line| {
                 cognition::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })

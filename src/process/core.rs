@@ -35,6 +35,7 @@ use crate::{
     services::{
         conversation::{
             self, Conversations, DATABASE_FILE,
+            bond::Bond,
             follower::{Follower, Reach},
             login,
             outbox::{Carrier, Outbox},
@@ -85,6 +86,10 @@ pub struct Settings {
     /// Outbox.
     #[command(flatten)]
     pub outbox: OutboxSettings,
+    /// Id of the store that memory has from now on, where it is not the one that was followed
+    /// before: accepts another one (text).
+    #[arg(long, env = "MEMORY_STORE_ID", help_heading = "Discovery")]
+    pub memory_store_id: Option<String>,
     /// The Model Context Protocol.
     #[command(flatten)]
     pub mcp: Mcp,
@@ -111,13 +116,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Exit> {
-    if settings.dev_user && !settings.http.host.is_loopback() {
-        return Err(Exit::Setting(format!(
-            "CORTEX_DEV_USER: its password is public; refused on {}, which is not loopback",
-            settings.http.host
-        )));
-    }
-    check_open(&settings.mcp, &settings.http)?;
+    check_reach(&settings)?;
     // What may fail comes before any actor starts.
     settings.identity.secret().map_err(Exit::Setting)?;
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
@@ -137,11 +136,15 @@ pub async fn run(
     }
     let bus = BusActor::start(&ground.house, &ground.metrics, settings.streams.bounds());
     let control = Clients::new(ground.clients.clone(), "control".to_owned());
-    let reach = Follower::start(
+    let directory = ground.discovery.directory.clone();
+    let accepted = settings.memory_store_id.clone();
+    let bond = Bond::take_up(database.clone(), directory, accepted).await?;
+    let (reach, log) = Follower::start(
         &ground.house,
         control.of("memory")?,
         bus.clone(),
         ground.discovery.check.clone(),
+        bond,
     );
     let outbox = open_outbox(&settings, &ground, &database, control.of("memory")?, &reach).await?;
     let reporter = Reporter {
@@ -152,6 +155,7 @@ pub async fn run(
         database: Some(database.clone()),
         writer: None,
         outbox: Some(outbox.clone()),
+        log: Some(log),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -179,6 +183,17 @@ pub async fn run(
     let (outbox, patience) = flush;
     outbox.flush(patience).await;
     served
+}
+
+/// That what needs no secret is out of others' reach.
+fn check_reach(settings: &Settings) -> Result<(), Exit> {
+    if settings.dev_user && !settings.http.host.is_loopback() {
+        return Err(Exit::Setting(format!(
+            "CORTEX_DEV_USER: its password is public; refused on {}, which is not loopback",
+            settings.http.host
+        )));
+    }
+    check_open(&settings.mcp, &settings.http)
 }
 
 /// The gateway to our own services and to the upstreams that are configured.

@@ -14,6 +14,7 @@ use crate::{
     backplane::{
         config::{
             Calls, Data as DataSettings, Http, Identity, Logs, Mcp, Services, Storage, Streams,
+            defaults,
         },
         database,
         fanout::BusActor,
@@ -61,12 +62,6 @@ pub struct Settings {
     /// Identity.
     #[command(flatten)]
     pub identity: Identity,
-    /// Calls to other services.
-    #[command(flatten)]
-    pub calls: Calls,
-    /// Discovery.
-    #[command(flatten)]
-    pub services: Services,
     /// Streams.
     #[command(flatten)]
     pub streams: Streams,
@@ -90,10 +85,12 @@ pub async fn run(
     let path = settings.data.sqlite_path(DATABASE_FILE).map_err(Exit::Setting)?;
     // Together with other memory processes of this host, but not with a restore.
     let _held = database::hold_shared(&path)?;
-    memory::prepare(&path, &settings.storage)?;
-    // Memory asks nobody: it needs no other service.
-    let ground =
-        Ground::lay("memory", &[], &settings.identity, &settings.calls, &settings.services).await?;
+    memory::prepare(&path, &settings.storage)
+        .map_err(|failure| database::naming(&path, failure))?;
+    // Memory asks nobody: it needs no other service, and no settings for asking.
+    let (calls, services): (Calls, Services) =
+        (defaults().map_err(Exit::Failed)?, defaults().map_err(Exit::Failed)?);
+    let ground = Ground::lay("memory", &[], &settings.identity, &calls, &services).await?;
     let streams = &settings.streams;
     let bus = BusActor::start(&ground.house, &ground.metrics, streams.bounds());
     let live = Live { bus, drain: ground.drain.clone() };
@@ -107,18 +104,21 @@ pub async fn run(
         database: Some(memory.database().clone()),
         writer: Some(memory.writer()),
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
     let serving = memory.clone();
     let (server, endpoint) = protocol(ABOUT, &settings.mcp, &ground);
     let routes = move |_| {
+        let serves = doors::Serves(serving.writer().store_id());
         let table: doors::Table = Rc::new(memory::host(&serving));
         server.open(&table);
         let endpoint = endpoint.clone();
         move |config: &mut ServiceConfig| {
             config
                 .app_data(Data::new(table))
+                .app_data(serves)
                 .configure(|config| endpoint.mount(config))
                 .service(at("/", vec![(Method::GET, web::to(root))]))
                 .configure(doors::configure);

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{PastTransition, Transitioned};
 use crate::{
-    backplane::port::Port,
+    backplane::{locks::lock, port::Port},
     domain::{
         breaker::{Breaker, Forced, Gate, Outcome, Policy, Refused, State, Ticket, Transition},
         window::{Tally, Window},
@@ -177,11 +177,11 @@ impl BreakerCell {
     }
 
     pub(super) fn past(&self) -> MutexGuard<'_, VecDeque<PastTransition>> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.past)
     }
 
     fn lock(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.breaker)
     }
 
     /// Asks the breaker itself, shows what holds from now on, and tells its actor of a transition.

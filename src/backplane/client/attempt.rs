@@ -16,11 +16,14 @@ use awc::{
 };
 use serde_json::Value;
 
+use super::choice::strange;
 use crate::{
     backplane::{
         clock,
         config::Calls,
-        context::{ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, TIMEOUT_HEADER},
+        context::{
+            ATTEMPT_HEADER, REQUEST_ID_HEADER, RequestContext, STORE_HEADER, TIMEOUT_HEADER,
+        },
         discovery::Endpoint,
     },
     domain::{
@@ -33,6 +36,9 @@ use crate::{
 
 /// Most time a hop keeps for itself.
 const HOP_SLACK_MAX: Duration = Duration::from_secs(1);
+
+/// Status of what was meant for another store.
+pub(crate) const WRONG_STORE: u16 = 421;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
@@ -85,6 +91,8 @@ pub(crate) struct Terms<'a> {
     /// Time for it, whole.
     pub(crate) allowed: Duration,
     pub(crate) settings: &'a Calls,
+    /// The store that is meant, if it matters.
+    pub(crate) store: Option<&'a str>,
 }
 
 /// An HTTP client of this thread: so many connections of its own, no redirects, no time-out of its own (every
@@ -112,16 +120,19 @@ pub(crate) async fn send_once(
     terms: Terms<'_>,
     heard: &Cell<bool>,
 ) -> Result<Value, Missed> {
-    let Terms { number, allowed, settings } = terms;
+    let Terms { number, allowed, settings, store } = terms;
     let service = endpoint.service.as_str();
     let url = format!("{}{}", endpoint.url, outgoing.path);
-    let request = client
+    let mut request = client
         .request(outgoing.method.clone(), url)
         .insert_header((header::AUTHORIZATION, token.clone()))
         .insert_header((header::ACCEPT, JSON))
         .insert_header((ID_NAME, context.id.as_ref()))
         .insert_header((TIMEOUT_NAME, millis(time_left_there(allowed))))
         .insert_header((ATTEMPT_NAME, u64::from(number)));
+    if let Some(store) = store {
+        request = request.insert_header((STORE_HEADER, store));
+    }
     let exchange = async {
         let sending = match &outgoing.body {
             Some(body) => {
@@ -134,6 +145,9 @@ pub(crate) async fn send_once(
         endpoint.heard_now(tokio::time::Instant::now());
         check_head(service, response.headers(), settings.max_response_header_size)?;
         let head = Head::of(&response);
+        if head.status == WRONG_STORE {
+            endpoint.estrange();
+        }
         let limit = settings.max_response_size;
         let body = response.body().limit(limit).await.map_err(|error| not_read(service, &error))?;
         read_reply(service, &head, &body)
@@ -267,14 +281,23 @@ fn read_reply(service: &str, head: &Head, body: &[u8]) -> Result<Value, Missed> 
         });
     };
     let mut failure = error_from_body(status, value.ok().as_ref()).of_service(service);
+    failure.retry_after = wait;
+    let failure = seen_from_here(service, failure);
+    Err(Missed { failure, outcome, setback: obeying(setback, retry.as_deref()) })
+}
+
+/// A refusal of our own token, or of the store we mean, is nothing our caller could mend.
+pub(crate) fn seen_from_here(service: &str, mut failure: Failure) -> Failure {
     if matches!(failure.kind, Kind::Unauthorized | Kind::TokenExpired | Kind::InvalidCredentials) {
-        // It is our own token that was refused: nothing our caller could mend by logging in.
         log::error!("service={service} refuses our token; is JWT_SECRET_KEY the same everywhere?");
         failure.kind = Kind::Unavailable;
-        failure.message = format!("{service} does not accept calls from here");
+        failure.message =
+            format!("{service} refuses our token: is JWT_SECRET_KEY the same everywhere?");
     }
-    failure.retry_after = wait;
-    Err(Missed { failure, outcome, setback: obeying(setback, retry.as_deref()) })
+    if failure.kind == Kind::WrongStore {
+        return strange(service);
+    }
+    failure
 }
 
 /// The failure an error body speaks of, whichever generation wrote it: `error.message`, then

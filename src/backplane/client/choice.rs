@@ -24,6 +24,9 @@ pub(crate) fn admit(
 ) -> Result<(Arc<Endpoint>, Permit), Failure> {
     // With a single endpoint there is nothing to choose.
     if let [only] = endpoints {
+        if only.is_foreign() {
+            return Err(strange(service));
+        }
         return match only.breaker().admit() {
             Ok(permit) => Ok((Arc::clone(only), permit)),
             Err(refused) => Err(open(service, refused.retry_after)),
@@ -36,7 +39,7 @@ pub(crate) fn admit(
         .collect();
     let mut wait: Option<Duration> = None;
     for index in order(&candidates, fastrand::u64(..)) {
-        let Some(endpoint) = endpoints.get(index) else {
+        let Some(endpoint) = endpoints.get(index).filter(|one| !one.is_foreign()) else {
             continue;
         };
         match endpoint.breaker().admit() {
@@ -46,18 +49,18 @@ pub(crate) fn admit(
             }
         }
     }
-    Err(wait.map_or_else(|| nowhere(service), |wait| open(service, wait)))
+    Err(wait.map_or_else(|| none_of(service, endpoints), |wait| open(service, wait)))
 }
 
 /// The failure of a call that no endpoint would take now, if that is so. Takes no probe's place.
 pub(crate) fn refused_by_all(service: &str, endpoints: &[Arc<Endpoint>]) -> Option<Failure> {
     let now = Instant::now();
     let mut soonest: Option<Duration> = None;
-    for endpoint in endpoints {
+    for endpoint in endpoints.iter().filter(|one| !one.is_foreign()) {
         let wait = endpoint.breaker().refuses(now)?.retry_after;
         soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
     }
-    Some(soonest.map_or_else(|| nowhere(service), |wait| open(service, wait)))
+    Some(soonest.map_or_else(|| none_of(service, endpoints), |wait| open(service, wait)))
 }
 
 /// Whether another endpoint, not tried by this call, could take over from one that is silent.
@@ -71,6 +74,17 @@ pub(crate) fn another_could(
     endpoints.iter().any(|other| {
         other.url != at.url && !tried.contains(&other.url) && other.could_take_over(limit, now)
     })
+}
+
+/// No endpoint could be asked at all: there is none, or they have another store.
+fn none_of(service: &str, endpoints: &[Arc<Endpoint>]) -> Failure {
+    if endpoints.is_empty() { nowhere(service) } else { strange(service) }
+}
+
+/// Every endpoint has another store than the one this process is bound to.
+pub(crate) fn strange(service: &str) -> Failure {
+    let text = format!("{service} has another store than the one that was followed so far");
+    Failure::new(Kind::Unavailable, text).of_service(service).retry_after(RETRY_HINT_MAX)
 }
 
 fn nowhere(service: &str) -> Failure {

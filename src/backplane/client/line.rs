@@ -254,7 +254,9 @@ impl Line {
             None => self.token.get().map_err(|failure| Ended::Missed(Missed::ours(failure)))?,
         };
         let under_way = UnderWay::at(&endpoint, permit);
-        let terms = Terms { number: number + 1, allowed, settings: &self.settings };
+        let store = self.directory.store_of(&self.service);
+        let settings = &self.settings;
+        let terms = Terms { number: number + 1, allowed, settings, store: store.as_deref() };
         let heard = Cell::new(false);
         let client = self.pool.of(&endpoint, &endpoints);
         let exchange =

@@ -9,9 +9,14 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     backplane::{
-        client::{OpenStream, attempt::error_from_body, choice, line::Line},
+        client::{
+            OpenStream,
+            attempt::{WRONG_STORE, error_from_body, seen_from_here},
+            choice,
+            line::Line,
+        },
         config::Calls,
-        context::REQUEST_ID_HEADER,
+        context::{REQUEST_ID_HEADER, STORE_HEADER},
         discovery::Endpoint,
     },
     domain::{
@@ -38,7 +43,10 @@ const STALLS_TO_OPEN: u32 = 4;
 #[derive(Debug)]
 pub enum StreamItem {
     /// The stream is open, now or again.
-    Connected,
+    Connected {
+        /// Which store it is of, if the service says so.
+        store: Option<Arc<str>>,
+    },
     /// Everything after this sequence number will come; nothing up to it will.
     Position(i64),
     /// An event with the sequence number it carries, if any.
@@ -167,8 +175,8 @@ impl Follower {
             endpoint.failed(begun.elapsed(), Instant::now());
         }
         permit.report(outcome, begun.elapsed());
-        let mut response = opened.map_err(|(failure, _)| failure)?;
-        if self.items.send(StreamItem::Connected).await.is_err() {
+        let (mut response, store) = opened.map_err(|(failure, _)| failure)?;
+        if self.items.send(StreamItem::Connected { store }).await.is_err() {
             return Ok(());
         }
         let mut parser = Parser::new();
@@ -202,17 +210,24 @@ impl Follower {
         &self,
         endpoint: &Arc<Endpoint>,
     ) -> Result<
-        impl futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>> + Unpin + use<>,
+        (
+            impl futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>
+            + Unpin
+            + use<>,
+            Option<Arc<str>>,
+        ),
         (Failure, Outcome),
     > {
         let token = self.line.token.get().map_err(|failure| (failure, Outcome::Neutral))?;
         let mark = if self.path.contains('?') { '&' } else { '?' };
         let after = self.after.map(|seq| format!("{mark}after={seq}")).unwrap_or_default();
         let url = format!("{}/resource/{}{after}", endpoint.url, self.path);
-        let mut response = self
-            .line
-            .streams
-            .get(url)
+        let bound = self.line.directory.store_of(&self.line.service);
+        let mut request = self.line.streams.get(url);
+        if let Some(bound) = &bound {
+            request = request.insert_header((STORE_HEADER, bound.as_ref()));
+        }
+        let mut response = request
             .insert_header((header::AUTHORIZATION, token))
             .insert_header((header::ACCEPT, "text/event-stream"))
             .insert_header((REQUEST_ID_HEADER, uuid::Uuid::now_v7().to_string()))
@@ -227,12 +242,23 @@ impl Follower {
         let status = response.status().as_u16();
         let (outcome, setback) =
             classify(status, response.headers().contains_key(header::RETRY_AFTER));
+        if status == WRONG_STORE {
+            endpoint.estrange();
+        }
         if setback.is_none() {
-            return Ok(response);
+            let store = response.headers().get(STORE_HEADER).and_then(|id| id.to_str().ok());
+            let store: Option<Arc<str>> = store.map(Into::into);
+            if store.is_some() {
+                endpoint.says(store.as_deref(), bound.as_deref());
+            }
+            return match endpoint.is_foreign() {
+                true => Err((choice::strange(&self.line.service), Outcome::Neutral)),
+                false => Ok((response, store)),
+            };
         }
         let body: Option<Value> = response.json().limit(65_536).await.ok();
         let failure = error_from_body(status, body.as_ref()).of_service(&self.line.service);
-        Err((failure, outcome))
+        Err((seen_from_here(&self.line.service, failure), outcome))
     }
 
     /// Hands an event on. What was seen before (a repeat after reconnecting) is left out.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{at_least_one, duration, interval};
 use crate::{
     backplane::wire::Wire,
     domain::{
@@ -21,10 +21,10 @@ const OPEN_TIME_JITTER: f64 = 0.1;
 #[command(next_help_heading = "Calls to other services")]
 pub struct Calls {
     /// Time to make a connection (seconds).
-    #[arg(long, env = "CONNECTION_TIMEOUT", default_value = "10", value_parser = duration)]
+    #[arg(long, env = "CONNECTION_TIMEOUT", default_value = "10", value_parser = interval)]
     pub connection_timeout: Duration,
     /// Time for one attempt, from the first byte out to the last byte in (seconds).
-    #[arg(long, env = "CALL_TIMEOUT", default_value = "30", value_parser = duration)]
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "30", value_parser = interval)]
     pub call_timeout: Duration,
     /// Attempts after the first (count).
     #[arg(long, env = "MAX_RETRIES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=20))]
@@ -72,13 +72,13 @@ pub struct Calls {
     #[arg(long, env = "STALL_FACTOR", default_value_t = 10.0, value_parser = factor)]
     pub stall_factor: f64,
     /// Largest answer taken (bytes).
-    #[arg(long, env = "MAX_RESPONSE_SIZE", default_value_t = 16_777_216)]
+    #[arg(long, env = "MAX_RESPONSE_SIZE", default_value_t = 16_777_216, value_parser = at_least_one)]
     pub max_response_size: usize,
     /// Largest head of an answer taken (bytes); the connection itself ends at 131072.
     #[arg(long, env = "MAX_RESPONSE_HEADER_SIZE", default_value_t = 32_768)]
     pub max_response_header_size: usize,
     /// Silence after which a stream is given up and opened again (seconds).
-    #[arg(long, env = "STREAM_IDLE_TIMEOUT", default_value = "45", value_parser = duration)]
+    #[arg(long, env = "STREAM_IDLE_TIMEOUT", default_value = "45", value_parser = interval)]
     pub stream_idle_timeout: Duration,
     /// Failed attempts in a row that open the breaker of an endpoint (count).
     #[arg(long, env = "CIRCUIT_BREAKER_THRESHOLD", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -13,7 +13,7 @@ mod upstreams;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, Command};
 
 pub use self::{
     calls::Calls,
@@ -26,6 +26,19 @@ pub use self::{
     upstreams::{UpstreamSettings, check_upstream, read_upstreams},
 };
 use crate::backplane::{fanout::Bounds, logging};
+
+/// Settings nobody has a say in: their defaults, whatever the environment holds.
+///
+/// # Errors
+/// A sentence naming a setting without a default.
+pub fn defaults<S: Args>() -> Result<S, String> {
+    let command = S::augment_args(Command::new("defaults").no_binary_name(true));
+    let matches = command
+        .mut_args(|argument| argument.env(None))
+        .try_get_matches_from(std::iter::empty::<&str>())
+        .map_err(|error| error.to_string())?;
+    S::from_arg_matches(&matches).map_err(|error| error.to_string())
+}
 
 /// Reads a duration: `30` and `30s` are seconds, `250ms` milliseconds; fractions are allowed.
 ///
@@ -55,6 +68,15 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// A count or a size of which none would mean that nothing works.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_no_number) => Err("is no whole number".to_owned()),
+    }
+}
+
 /// A path that may be empty, which counts as not set.
 #[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
 fn path_or_none(text: &str) -> Result<PathBuf, String> {
@@ -75,10 +97,10 @@ pub struct Http {
     #[arg(long, env = "WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
     /// Connections open at once, per worker (count).
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000)]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_connections: usize,
     /// Largest request body taken (bytes).
-    #[arg(long, env = "MAX_REQUEST_SIZE", default_value_t = 1_048_576)]
+    #[arg(long, env = "MAX_REQUEST_SIZE", default_value_t = 1_048_576, value_parser = at_least_one)]
     pub max_request_size: usize,
     /// Inputs and writes worked on at once; more are refused at once with 503 (count).
     #[arg(long, env = "INPUTS_IN_FLIGHT_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
@@ -91,7 +113,7 @@ pub struct Http {
     #[arg(long, env = "USERS_PLACES_PERCENT", default_value_t = 75, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub users_places_percent: u8,
     /// Time a request may take when its caller sets no deadline (seconds).
-    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "30", value_parser = duration)]
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "30", value_parser = interval)]
     pub request_timeout: Duration,
     /// Time an idle connection is kept (seconds); keep it above the clients' own.
     #[arg(long, env = "HTTP_KEEP_ALIVE", default_value = "75", value_parser = duration)]
@@ -156,6 +178,21 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_may_set_has_its_defaults() {
+        let calls: Calls = defaults().unwrap();
+        assert_eq!(calls.call_timeout, Duration::from_secs(30));
+        let services: Services = defaults().unwrap();
+        assert!(services.service_discovery_config.is_none());
+    }
+
+    #[test]
+    fn counts_and_times_without_which_nothing_works_are_not_none() {
+        assert_eq!(at_least_one("1"), Ok(1));
+        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err());
+        assert!(interval("0").is_err());
+    }
 
     #[test]
     fn durations_have_units_and_bounds() {

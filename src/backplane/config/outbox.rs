@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{at_least_one, duration, interval};
 use crate::domain::{backoff::Backoff, outbox::Limits};
 
 /// How core keeps inputs that memory cannot take at the moment.
@@ -12,7 +12,7 @@ use crate::domain::{backoff::Backoff, outbox::Limits};
 #[command(next_help_heading = "Outbox")]
 pub struct Outbox {
     /// Time memory has to take an input before it goes to the outbox (seconds).
-    #[arg(long, env = "STORE_PATIENCE", default_value = "2", value_parser = duration)]
+    #[arg(long, env = "STORE_PATIENCE", default_value = "2", value_parser = interval)]
     pub store_patience: Duration,
     /// Inputs the outbox holds; more are refused with 503; 0 is no outbox at all (count).
     #[arg(long, env = "OUTBOX_ENTRIES_MAX", default_value_t = 100_000)]
@@ -23,6 +23,18 @@ pub struct Outbox {
     /// What one user may have of both (ratio, 0 to 1).
     #[arg(long, env = "OUTBOX_USER_SHARE", default_value_t = 0.5, value_parser = ratio)]
     pub outbox_user_share: f64,
+    /// Inputs kept that memory refuses for good; beyond them the outbox takes no more, until
+    /// somebody has looked at them with `cortex outbox` (count).
+    #[arg(long, env = "OUTBOX_REFUSED_MAX", default_value_t = 1000, value_parser = at_least_one)]
+    pub outbox_refused_max: usize,
+    /// Failed attempts after which a batch is carried one by one, and a single input passed over to
+    /// see whether memory takes others (count).
+    #[arg(long, env = "OUTBOX_ATTEMPTS_MAX", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub outbox_attempts_max: u32,
+    /// Time an input is passed over, with what follows it in its conversation, after memory failed
+    /// at it and not at others (seconds).
+    #[arg(long, env = "OUTBOX_APART_RETRY", default_value = "30", value_parser = interval)]
+    pub outbox_apart_retry: Duration,
     /// Inputs delivered with one call (count).
     #[arg(long, env = "OUTBOX_BATCH_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub outbox_batch_max: u16,
@@ -45,6 +57,7 @@ impl Outbox {
             entries_max: self.outbox_entries_max,
             bytes_max: self.outbox_bytes_max,
             user_share: self.outbox_user_share,
+            refused_max: self.outbox_refused_max,
         }
     }
 

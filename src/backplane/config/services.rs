@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::duration;
+use super::interval;
 
 /// Which services there are, and how their health is checked.
 #[derive(Args, Clone)]
@@ -20,13 +20,13 @@ pub struct Services {
     #[arg(long, env = "SERVICE_DISCOVERY_CONFIG")]
     pub service_discovery_config: Option<PathBuf>,
     /// Time between health checks of an endpoint (seconds).
-    #[arg(long, env = "SERVICE_DISCOVERY_HEALTH_CHECK_INTERVAL", default_value = "30", value_parser = duration)]
+    #[arg(long, env = "SERVICE_DISCOVERY_HEALTH_CHECK_INTERVAL", default_value = "30", value_parser = interval)]
     pub health_check_interval: Duration,
     /// Time one health check may take (seconds).
-    #[arg(long, env = "SERVICE_DISCOVERY_HEALTH_CHECK_TIMEOUT", default_value = "5", value_parser = duration)]
+    #[arg(long, env = "SERVICE_DISCOVERY_HEALTH_CHECK_TIMEOUT", default_value = "5", value_parser = interval)]
     pub health_check_timeout: Duration,
     /// Time between health checks while an endpoint is in doubt or its breaker open (seconds).
-    #[arg(long, env = "SERVICE_DISCOVERY_PROBE_INTERVAL", default_value = "1", value_parser = duration)]
+    #[arg(long, env = "SERVICE_DISCOVERY_PROBE_INTERVAL", default_value = "1", value_parser = interval)]
     pub probe_interval: Duration,
     /// Key that lets `X-API-Key` register services; without it only service tokens may (text).
     #[arg(long, env = "SERVICE_DISCOVERY_API_KEY", hide_env_values = true)]

@@ -1,12 +1,15 @@
 //! What the store's own errors mean to whoever asked.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::domain::{
-    failure::{Failure, Kind},
-    storage_fault::Fault,
+use crate::{
+    backplane::seldom::Seldom,
+    domain::{
+        failure::{Failure, Kind},
+        storage_fault::Fault,
+    },
 };
 
 impl From<DieselError> for Failure {
@@ -25,8 +28,19 @@ pub fn storage_failure(error: &DieselError) -> Failure {
         return Failure::new(Kind::Conflict, "it refers to something that does not exist");
     }
     let fault = Fault::of(&error.to_string());
-    log::error!("statement failed cause={error} meaning={}", fault.sentence());
+    if let Some(count) = untold(fault) {
+        let meaning = fault.sentence();
+        log::error!("statement failed cause={error} meaning={meaning} count={count}");
+    }
     failure_of(fault)
+}
+
+/// How often a fault occurred since it was last told, if it is to be told: a store that fails does
+/// so with every request. What is not known is always told.
+fn untold(fault: Fault) -> Option<u64> {
+    static FAILED: [Seldom; Fault::ALL.len()] = [const { Seldom::new() }; Fault::ALL.len()];
+    let place = Fault::ALL.iter().position(|known| *known == fault)?;
+    if fault == Fault::Other { Some(1) } else { FAILED.get(place)?.happened() }
 }
 
 /// A fault as what callers are told: to come back where it may pass.
@@ -35,4 +49,25 @@ pub fn failure_of(fault: Fault) -> Failure {
     let kind = if fault == Fault::Locked { Kind::Overloaded } else { Kind::Storage };
     let failure = Failure::new(kind, fault.sentence());
     if fault.may_pass() { failure.retry_after(Duration::from_secs(1)) } else { failure }
+}
+
+/// A failure of the store at `path`, which it names.
+#[must_use]
+pub fn naming(path: &Path, mut failure: Failure) -> Failure {
+    let path = path.display().to_string();
+    if !failure.message.contains(&path) {
+        failure.message = format!("{path}: {}", failure.message);
+    }
+    failure
+}
+
+/// What went wrong with a file: what it means, and the cause itself.
+pub(super) fn of_file(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let text = error.to_string();
+    let fault = Fault::of(&text);
+    let path = path.display();
+    if fault == Fault::Other {
+        return Failure::new(Kind::Storage, format!("{path}: {text}"));
+    }
+    Failure::new(Kind::Storage, format!("{path}: {} ({text})", fault.sentence()))
 }

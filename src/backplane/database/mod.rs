@@ -6,6 +6,7 @@ mod examine;
 mod failures;
 mod hold;
 mod turn;
+mod writes;
 
 pub use self::{
     copy::{copy_into, partial_of, put_in_place},
@@ -13,7 +14,7 @@ pub use self::{
     examine::{
         Depth, count, foreign_keys, integrity, log_of, look_over, open_read_only, owner, versions,
     },
-    failures::{failure_of, storage_failure},
+    failures::{failure_of, naming, storage_failure},
     hold::{Held, hold, hold_shared},
     turn::{Turn, Turns},
 };
@@ -36,12 +37,13 @@ use diesel::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 use tokio::time::Instant;
 
+use self::{
+    failures::of_file,
+    writes::{Writes, probe},
+};
 use crate::{
-    backplane::{gate::Gate, metrics::Metrics},
-    domain::{
-        failure::{Failure, Kind},
-        storage_fault::Fault,
-    },
+    backplane::{gate::Gate, metrics::Metrics, seldom::Seldom},
+    domain::failure::{Failure, Kind},
 };
 
 /// How long a statement waits for another process's lock.
@@ -49,6 +51,9 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a write-ahead log that grew under a long reader is cut back to, in bytes. It is otherwise
 /// written back every 1000 pages (4 MiB) and used anew.
 const LOG_BYTES_KEPT: u32 = 67_108_864;
+
+/// Writes refused because the file is not the one that was opened.
+static GONE: Seldom = Seldom::new();
 
 /// The folder of a store, for its owner alone.
 fn make_folder(path: &Path) -> Result<(), Failure> {
@@ -88,17 +93,6 @@ fn make_file(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => hold::refuse_emptied(path),
         Err(error) => Err(of_file(path, &error)),
     }
-}
-
-/// What went wrong with a file: what it means, and the cause itself.
-fn of_file(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    let text = error.to_string();
-    let fault = Fault::of(&text);
-    let path = path.display();
-    if fault == Fault::Other {
-        return Failure::new(Kind::Storage, format!("{path}: {text}"));
-    }
-    Failure::new(Kind::Storage, format!("{path}: {} ({text})", fault.sentence()))
 }
 
 fn set_pragmas(connection: &mut SqliteConnection, read_only: bool) -> QueryResult<()> {
@@ -258,6 +252,7 @@ pub struct Database {
     /// The file's identity when it was opened.
     inode: Option<u64>,
     damage: Damage,
+    writes: Writes,
 }
 
 impl Database {
@@ -287,6 +282,7 @@ impl Database {
             path: path.to_owned(),
             inode: std::fs::metadata(path).map(|file| file.ino()).ok(),
             damage: Damage::default(),
+            writes: Writes::default(),
         })
     }
 
@@ -296,7 +292,8 @@ impl Database {
     /// `database_error` when the pool cannot be made.
     pub fn beside(&self, size: u16, patience: Duration) -> Result<Self, Failure> {
         let other = Database::open(&self.path, size, patience, false, &self.metrics)?;
-        Ok(Database { damage: self.damage.clone(), inode: self.inode, ..other })
+        let (damage, writes) = (self.damage.clone(), self.writes.clone());
+        Ok(Database { damage, writes, inode: self.inode, ..other })
     }
 
     /// Whether what is written now would be found again: the file is still the one that was opened,
@@ -306,14 +303,22 @@ impl Database {
     /// `database_error` naming what is wrong.
     pub fn may_be_written(&self) -> Result<(), Failure> {
         self.damage.refuse()?;
-        let there = std::fs::metadata(&self.path).map(|file| file.ino()).ok();
-        if there.is_some() && there == self.inode {
+        if self.is_the_file() {
             return Ok(());
         }
-        log::error!("the store's file is gone or was replaced path={}", self.path.display());
+        if let Some(count) = GONE.happened() {
+            let path = self.path.display();
+            log::error!("the store's file is gone or was replaced path={path} count={count}");
+        }
         let text =
             "the store's file is gone or was replaced: put it back, or start the process anew";
         Err(Failure::new(Kind::Storage, text))
+    }
+
+    /// Whether the file at the path is the one that was opened.
+    fn is_the_file(&self) -> bool {
+        let there = std::fs::metadata(&self.path).map(|file| file.ino()).ok();
+        there.is_some() && there == self.inode
     }
 
     /// Whether the store is known to be damaged; clones share it.
@@ -332,24 +337,28 @@ impl Database {
         table: &'static str,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (pool, metrics, patience) = (self.pool.clone(), self.metrics.clone(), self.patience);
-        let damage = self.damage.clone();
-        if !matches!(operation, "select" | "check") {
+        let own = self.clone();
+        let is_write = !matches!(operation, "select" | "check");
+        if is_write {
             self.may_be_written()?;
         }
         self.gate
             .run(move |waited| {
                 let begun = Instant::now();
-                let mut connection = pool.get_timeout(patience).map_err(|error| {
+                let Database { pool, metrics, .. } = &own;
+                let mut connection = pool.get_timeout(own.patience).map_err(|error| {
                     log::error!("no database connection cause={error}");
                     Failure::new(Kind::Storage, "no database connection")
                         .retry_after(Duration::from_secs(1))
                 })?;
                 metrics.db_acquired(waited + begun.elapsed());
                 let result = work(&mut connection);
-                drop(connection);
                 if let Err(failure) = &result {
-                    damage.learn(failure);
+                    own.damage.learn(failure);
+                }
+                drop(connection);
+                if is_write {
+                    own.writes.learn(&result);
                 }
                 metrics.db_released();
                 metrics.db_operation(operation, table, begun.elapsed());
@@ -358,13 +367,18 @@ impl Database {
             .await?
     }
 
-    /// Whether a statement succeeds, and the size of the file. A store that was found damaged once
+    /// Whether a statement succeeds, and the size of the file. If the last write failed, another is
+    /// tried first. A store that was found damaged once
     /// stays so until the process ends.
     ///
     /// # Errors
     /// As [`Database::run`].
     pub async fn check(&self) -> Result<u64, Failure> {
         self.may_be_written()?;
+        if self.writes.probe_is_due() {
+            self.run("probe", "sqlite", probe).await?;
+        }
+        self.writes.refuse()?;
         self.run("check", "sqlite", |connection| {
             connection
                 .batch_execute("SELECT count(*) FROM sqlite_schema")

@@ -55,6 +55,8 @@ struct Seen {
     latency: Duration,
     /// How long the process there has been up, if it says so.
     uptime: Option<Duration>,
+    /// Which store it has, if it says so.
+    store: Option<String>,
 }
 
 #[derive(Message)]
@@ -198,6 +200,7 @@ impl DiscoveryActor {
             Port::to("discovery", &ctx.address(), QUESTIONS_AT_ONCE, QUESTION_DEADLINE);
         for entry in self.roster.values_mut().flatten() {
             let trouble = entry.endpoint.breaker().state() != State::Closed
+                || entry.endpoint.is_foreign()
                 || entry.endpoint.is_suspected(now);
             let due = entry.record.due(trouble, self.interval, self.probe_interval, now);
             if entry.checks >= CHECKS_AT_ONCE || !due {
@@ -230,6 +233,8 @@ impl DiscoveryActor {
         entry.endpoint.breaker().checked(result.is_ok());
         if let Ok(seen) = &result {
             entry.notice_restart(seen.uptime, now);
+            let bound = self.directory.store_of(&service);
+            entry.endpoint.says(seen.store.as_deref(), bound.as_deref());
         }
         if entry.record.checked(asked, result.map(|seen| seen.latency), now) {
             let (status, reason) = (entry.record.status, entry.record.reason.as_str());
@@ -250,6 +255,8 @@ impl DiscoveryActor {
             .flatten()
             .map(|Entry { endpoint, record, source, restarts, .. }| EndpointView {
                 restarts: *restarts,
+                store: endpoint.store().map(|store| store.to_string()),
+                foreign: endpoint.is_foreign(),
                 service: endpoint.service.clone(),
                 url: endpoint.url.clone(),
                 source: *source,
@@ -361,19 +368,21 @@ async fn check_health(http: Client, url: String, timeout: Duration) -> Result<Se
         // Read to the end, so that the connection can be used again.
         let body =
             response.body().limit(HEALTH_BODY_MAX).await.map_err(|error| error.to_string())?;
-        if status.is_success() {
-            Ok(uptime_in(&body))
-        } else {
-            Err(format!("answered {}", status.as_u16()))
-        }
+        if status.is_success() { Ok(body) } else { Err(format!("answered {}", status.as_u16())) }
     };
     match tokio::time::timeout(timeout, exchange).await {
-        Ok(result) => result.map(|uptime| Seen { latency: begun.elapsed(), uptime }),
+        Ok(result) => result.map(|body| seen_in(&body, begun.elapsed())),
         Err(_elapsed) => Err(format!("no answer within {} ms", timeout.as_millis())),
     }
 }
 
-fn uptime_in(body: &[u8]) -> Option<Duration> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Duration::try_from_secs_f64(body.get("uptime_seconds")?.as_f64()?).ok()
+fn seen_in(body: &[u8], latency: Duration) -> Seen {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let uptime = body.get("uptime_seconds").and_then(serde_json::Value::as_f64);
+    let store = body.pointer("/components/database/store_id").and_then(serde_json::Value::as_str);
+    Seen {
+        latency,
+        uptime: uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        store: store.map(str::to_owned),
+    }
 }

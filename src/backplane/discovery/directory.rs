@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::Endpoint;
-use crate::{backplane::config::Calls, domain::budget::RetryBudget};
+use crate::{
+    backplane::{config::Calls, locks::lock},
+    domain::budget::RetryBudget,
+};
 
 /// Over which time a budget's trickle fills it.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
@@ -24,6 +27,8 @@ struct Shelf {
 #[derive(Clone, Default)]
 pub struct Directory {
     shelves: Arc<RwLock<BTreeMap<String, Shelf>>>,
+    /// The stores this process has bound itself to, by service.
+    bound: Arc<RwLock<BTreeMap<String, Arc<str>>>>,
 }
 
 impl Directory {
@@ -45,6 +50,23 @@ impl Directory {
         self.read(|shelves| {
             shelves.get(service).map(|shelf| Arc::clone(&shelf.endpoints)).unwrap_or_default()
         })
+    }
+
+    /// The store of a service that this process has bound itself to, if any.
+    #[must_use]
+    pub fn store_of(&self, service: &str) -> Option<Arc<str>> {
+        reading(&self.bound).get(service).cloned()
+    }
+
+    /// Binds this process to a store of a service: endpoints that have another are not used.
+    pub fn bind(&self, service: &str, store: &str) {
+        let bound: Arc<str> = store.into();
+        let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(service.to_owned(), Arc::clone(&bound));
+        drop(all);
+        for endpoint in self.endpoints(service).iter() {
+            endpoint.judge(Some(&bound));
+        }
     }
 
     /// A first attempt goes to the service.
@@ -79,11 +101,14 @@ impl Directory {
 
     fn with_budget<T>(&self, service: &str, use_: impl FnOnce(&mut RetryBudget) -> T) -> Option<T> {
         let budget = self.read(|shelves| shelves.get(service)?.budget.clone())?;
-        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(use_(&mut budget))
+        Some(use_(&mut lock(&budget)))
     }
 
     fn read<T>(&self, look: impl FnOnce(&BTreeMap<String, Shelf>) -> T) -> T {
-        look(&self.shelves.read().unwrap_or_else(PoisonError::into_inner))
+        look(&reading(&self.shelves))
     }
+}
+
+fn reading<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }

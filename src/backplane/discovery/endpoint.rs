@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,10 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    backplane::breaker::{BreakerCell, KeptBreaker},
+    backplane::{
+        breaker::{BreakerCell, KeptBreaker},
+        locks::lock,
+    },
     domain::{balance::Candidate, latency},
 };
 
@@ -39,6 +42,10 @@ pub struct Endpoint {
     peak: AtomicU64,
     /// Whether it has been taken out: calls under way finish, streams move.
     retired: watch::Sender<bool>,
+    /// The store it has, as far as it has said so.
+    store: Mutex<Option<Arc<str>>>,
+    /// Whether that is not the one this process is bound to: nothing goes there.
+    foreign: AtomicBool,
 }
 
 impl Endpoint {
@@ -55,6 +62,8 @@ impl Endpoint {
             heard: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             retired: watch::Sender::new(false),
+            store: Mutex::default(),
+            foreign: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +81,50 @@ impl Endpoint {
         let mut retired = self.retired.subscribe();
         // The sender lives as long as we do: it cannot be gone.
         drop(retired.wait_for(|retired| *retired).await);
+    }
+
+    /// It says which store it has, or that it has none; `bound` is the one that is wanted.
+    pub(crate) fn says(&self, store: Option<&str>, bound: Option<&str>) {
+        *lock(&self.store) = store.map(Into::into);
+        self.judge(bound);
+    }
+
+    /// Whether it has the store that is wanted, by what it has said.
+    pub(super) fn judge(&self, bound: Option<&str>) {
+        let store = self.store();
+        let foreign = matches!((store.as_deref(), bound), (Some(own), Some(bound)) if own != bound);
+        if foreign && !self.foreign.swap(true, Ordering::Relaxed) {
+            let Endpoint { service, url, .. } = self;
+            log::error!(
+                "endpoint has another store and is not used service={service} url={url} \
+                 store={} wanted={}",
+                store.as_deref().unwrap_or_default(),
+                bound.unwrap_or_default()
+            );
+        } else if !foreign && self.foreign.swap(false, Ordering::Relaxed) {
+            log::info!("endpoint has the right store service={} url={}", self.service, self.url);
+        }
+    }
+
+    /// It refused a call that was meant for another store.
+    pub(crate) fn estrange(&self) {
+        self.suspected.store(true, Ordering::Relaxed);
+        if !self.foreign.swap(true, Ordering::Relaxed) {
+            let Endpoint { service, url, .. } = self;
+            log::error!("endpoint has another store and is not used service={service} url={url}");
+        }
+    }
+
+    /// Whether it has another store than the one this process is bound to.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.foreign.load(Ordering::Relaxed)
+    }
+
+    /// The store it has, if it has said so.
+    #[must_use]
+    pub fn store(&self) -> Option<Arc<str>> {
+        lock(&self.store).clone()
     }
 
     /// Its circuit breaker.
@@ -107,7 +160,10 @@ impl Endpoint {
     /// Whether a call that waits elsewhere should come here: it is held for reachable, admits
     /// calls, and is not itself silent for `limit`.
     pub(crate) fn could_take_over(&self, limit: Duration, now: Instant) -> bool {
-        self.usable() && self.breaker().refuses(now).is_none() && self.silence(now) < limit
+        self.usable()
+            && !self.is_foreign()
+            && self.breaker().refuses(now).is_none()
+            && self.silence(now) < limit
     }
 
     /// For how long calls have been under way without any answer; zero when none is.

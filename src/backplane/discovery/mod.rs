@@ -117,6 +117,10 @@ pub struct EndpointView {
     pub outstanding: u32,
     /// Times the process there was seen to have started anew.
     pub restarts: u32,
+    /// The store it has, if it has said so.
+    pub store: Option<String>,
+    /// Whether that is another than the one this process is bound to.
+    pub foreign: bool,
 }
 
 /// Everything one may ask of discovery.

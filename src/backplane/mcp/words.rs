@@ -60,6 +60,8 @@ pub fn gone_wrong(failure: &Failure) -> ErrorData {
         | Kind::TooLarge
         | Kind::UnsupportedMedia
         | Kind::NotAcceptable
+        | Kind::BodyTimeout
+        | Kind::WrongStore
         | Kind::Overloaded
         | Kind::Unavailable
         | Kind::CircuitOpen

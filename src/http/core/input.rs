@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     contract::conversation::{Input, Received},
-    domain::failure::{Failure, FieldProblem, Kind},
+    domain::failure::{Failure, Kind},
     http::{
         body::Json,
         core::{Core, style::Style},
@@ -63,20 +63,21 @@ pub(crate) async fn to_conversation(
 }
 
 /// The caller's key: 1 to 255 visible ASCII characters, with or without the quotes of the draft.
+/// One: of two, either would be a guess.
 fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
-    let Some(value) = headers.get(KEY_HEADER) else { return Ok(None) };
+    let mut given = headers.get_all(KEY_HEADER);
+    let Some(value) = given.next() else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let fits = (1..=KEY_CHARS_MAX).contains(&bare.len())
-        && bare.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if fits {
+        && bare.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits && given.next().is_none() {
         return Ok(Some(bare.to_owned()));
     }
-    Err(Failure::invalid(vec![FieldProblem {
-        at: vec!["header".to_owned(), "Idempotency-Key".to_owned()],
-        message: format!("must have 1 to {KEY_CHARS_MAX} visible ASCII characters"),
-        kind: "value_error",
-    }]))
+    let text = format!(
+        "Idempotency-Key must be one key of 1 to {KEY_CHARS_MAX} visible ASCII characters, without blanks"
+    );
+    Err(Failure::new(Kind::InvalidRequest, text))
 }
 
 fn value(received: &Received) -> Result<Value, Failure> {

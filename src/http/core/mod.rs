@@ -3,6 +3,7 @@
 mod account;
 mod cognition;
 mod input;
+mod outbox;
 mod output;
 mod services;
 mod spaces;
@@ -84,6 +85,12 @@ pub fn configure(config: &mut ServiceConfig) {
                 .configure(shared),
         )
         .configure(shared)
+        .service(at("/outbox", vec![(Method::GET, web::to(outbox::list))]))
+        .service(at("/outbox/{id}/retry", vec![(Method::POST, web::to(outbox::retry))]))
+        .service(at(
+            "/outbox/{id}",
+            vec![(Method::GET, web::to(outbox::show)), (Method::DELETE, web::to(outbox::drop_one))],
+        ))
         .service(at("/services", vec![(Method::GET, web::to(services::list))]))
         .service(at(
             "/services/{name}",
@@ -107,6 +114,7 @@ fn shared(config: &mut ServiceConfig) {
         .service(at("/auth/login", vec![(Method::POST, web::to(account::log_in))]))
         .service(at("/auth/verify", vec![(Method::GET, web::to(account::verify))]))
         .service(at("/input", vec![(Method::POST, web::to(input::take))]))
+        .service(at("/forget", vec![(Method::POST, web::to(outbox::forget))]))
         .service(at("/output/stream", vec![(Method::GET, web::to(output::stream))]))
         .service(at("/cognition/context", vec![(Method::POST, web::to(cognition::context))]))
         .service(at("/cognition/analyze", vec![(Method::POST, web::to(cognition::analyze))]))

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     backplane::discovery::{Deregister, ForceBreakers, List, Register, Source},
-    domain::{breaker::Forced, failure::Failure, principal::Principal},
+    domain::{breaker::Forced, failure::Failure, principal::Principal, roster::Status},
     http::{
         auth::{self, Anyone},
         body::{self, Query},
@@ -43,14 +43,16 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 pub(crate) async fn list(_: Anyone, core: Data<Core>) -> Result<HttpResponse, Problem> {
     let mut services: BTreeMap<String, Value> = BTreeMap::new();
     for view in core.discovery.list.ask(List).await? {
+        // One that has another store is not used.
+        let status = if view.foreign { Status::Unhealthy } else { view.status }.as_str();
         let endpoint = json!({
             "url": view.url,
-            "status": view.status.as_str(),
+            "status": status,
             "reason": view.reason,
             "source": view.source.as_str(),
             "breaker": view.breaker.state.as_str(),
         });
-        let healthy = view.status.as_str() == "healthy";
+        let healthy = status == "healthy";
         let service = services
             .entry(view.service)
             .or_insert_with(|| json!({ "endpoint": view.url, "healthy": false, "endpoints": [] }));

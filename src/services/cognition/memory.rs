@@ -191,6 +191,8 @@ fn tolerate(fetched: Result<Vec<Remembered>, Failure>) -> Result<Recollection, F
         | Kind::MethodNotAllowed
         | Kind::UnsupportedMedia
         | Kind::NotAcceptable
+        | Kind::BodyTimeout
+        | Kind::WrongStore
         | Kind::BadReply
         | Kind::Storage
         | Kind::ToolFailed

@@ -27,11 +27,14 @@ use crate::{
         failure::{Failure, Kind},
         sse,
     },
+    services::conversation::bond::Bond,
 };
 
 /// The path of memory's log.
 const LOG: &str = "log/stream";
 
+/// Pause until it is tried again to keep which store is followed.
+const MEETING_PAUSE: Duration = Duration::from_secs(1);
 /// Events given to the bus in one message, at most.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -42,7 +45,9 @@ pub struct Follower {
     /// The last item handed on, kept over a restart so that none is missed or repeated.
     seq: Option<i64>,
     reach: watch::Sender<Reach>,
+    trouble: watch::Sender<Option<String>>,
     check: Port<CheckNow>,
+    bond: Bond,
 }
 
 /// Whether memory's log is followed yet.
@@ -84,33 +89,63 @@ pub async fn begun(mut reach: watch::Receiver<Reach>, patience: Duration) -> Res
     })
 }
 
+/// Why the log is not followed at the moment, if so.
+pub type Trouble = watch::Receiver<Option<String>>;
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Seen(i64);
 
+/// Whom the one who follows tells what.
+struct Listeners {
+    bus: Bus,
+    seen: Port<Seen>,
+    reach: watch::Sender<Reach>,
+    trouble: watch::Sender<Option<String>>,
+    check: Port<CheckNow>,
+    bond: Bond,
+}
+
 impl Follower {
-    /// Starts following on this arbiter, from now on.
+    /// Starts following on this arbiter, from now on; tells how far it is, and why it does not
+    /// follow at the moment, if so.
     pub fn start(
         house: &House,
         memory: ServicePort,
         bus: Bus,
         check: Port<CheckNow>,
-    ) -> watch::Receiver<Reach> {
+        bond: Bond,
+    ) -> (watch::Receiver<Reach>, Trouble) {
         let (reach, watched) = watch::channel(Reach::Trying);
-        keeper::start(house, "follower", |_| Follower { memory, bus, seq: None, reach, check });
-        watched
+        let (trouble, told) = watch::channel(None);
+        keeper::start(house, "follower", |_| Follower {
+            memory,
+            bus,
+            seq: None,
+            reach,
+            trouble,
+            check,
+            bond,
+        });
+        (watched, told)
     }
 }
 
 impl Actor for Follower {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Self::Context) {
-        let (memory, bus, seq) = (self.memory.clone(), self.bus.clone(), self.seq);
-        let (reach, check) = (self.reach.clone(), self.check.clone());
-        let seen = Port::<Seen>::to("follower", &ctx.address(), 1, Duration::from_secs(1));
+        let (memory, seq) = (self.memory.clone(), self.seq);
+        let told = Listeners {
+            bus: self.bus.clone(),
+            seen: Port::to("follower", &ctx.address(), 1, Duration::from_secs(1)),
+            reach: self.reach.clone(),
+            trouble: self.trouble.clone(),
+            check: self.check.clone(),
+            bond: self.bond.clone(),
+        };
         let following = async move {
             match memory.open(LOG.to_owned(), seq).await {
-                Ok(reader) => follow(reader, &bus, &seen, &reach, &check).await,
+                Ok(reader) => follow(reader, &told).await,
                 Err(failure) => log::error!("memory's log cannot be followed cause={failure}"),
             }
         };
@@ -129,13 +164,8 @@ impl Handler<Seen> for Follower {
 }
 
 /// Follows one stream to its end.
-async fn follow(
-    mut reader: StreamReader,
-    bus: &Bus,
-    seen: &Port<Seen>,
-    reach: &watch::Sender<Reach>,
-    check: &Port<CheckNow>,
-) {
+async fn follow(mut reader: StreamReader, told: &Listeners) {
+    let Listeners { bus, seen, reach, check, .. } = told;
     let mut last = i64::MIN;
     // The first failure is told, too.
     let mut connected = true;
@@ -149,13 +179,14 @@ async fn follow(
         };
         let Some(item) = next else { return };
         match item {
-            StreamItem::Connected if std::mem::replace(&mut quiet, true) => {
-                log::debug!("following the log of memory on another connection");
+            StreamItem::Connected { store } => {
                 connected = true;
-            }
-            StreamItem::Connected => {
-                connected = true;
-                log::info!("following the log of memory");
+                told.meet(store.as_deref()).await;
+                if std::mem::replace(&mut quiet, true) {
+                    log::debug!("following the log of memory on another connection");
+                } else {
+                    log::info!("following the log of memory");
+                }
             }
             StreamItem::Position(seq) => {
                 if seq < last {
@@ -163,6 +194,7 @@ async fn follow(
                     bus.end_streams();
                 }
                 last = seq;
+                told.trouble.send_replace(None);
                 remember(seen, seq);
                 reach.send_if_modified(|reach| {
                     let begins = reach.since().is_none();
@@ -176,6 +208,7 @@ async fn follow(
                 reach.send_if_modified(|reach| {
                     std::mem::replace(reach, away(*reach)) == Reach::Trying
                 });
+                told.trouble.send_replace(Some(failure.to_string()));
                 // The stream notices first that memory has gone; a check tells everyone.
                 if let Err(failure) = check.tell(CheckNow { service: "memory" }) {
                     log::debug!("no check asked for cause={failure}");
@@ -194,6 +227,18 @@ async fn follow(
                     remember(seen, last);
                 }
             }
+        }
+    }
+}
+
+impl Listeners {
+    /// Waits until it is kept which store is followed: nothing is followed before.
+    async fn meet(&self, store: Option<&str>) {
+        let Some(store) = store else { return };
+        while let Err(failure) = self.bond.meet(store).await {
+            log::error!("memory's log is not followed store={store} cause={failure}");
+            self.trouble.send_replace(Some(failure.to_string()));
+            tokio::time::sleep(MEETING_PAUSE).await;
         }
     }
 }

@@ -34,6 +34,9 @@ use crate::{
 /// Part of a caller's own deadline that memory may use; the rest is for the outbox.
 const MEMORYS_PART: f64 = 0.75;
 
+/// When a caller may come back whose input was not taken, where memory does not say.
+const COME_BACK: Duration = Duration::from_secs(1);
+
 /// Where an input has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -144,7 +147,7 @@ impl Conversations {
             match self.store(caller, &received, deadline).await {
                 Ok(stored) => return stored_as(received, stored, key.is_some()),
                 Err(failure) if is_for_good(failure.kind) || gave_up() => return Err(failure),
-                Err(failure) if !self.outbox.is_in_use() => return Err(failure),
+                Err(failure) if !self.outbox.is_in_use() => return Err(to_come_back(failure)),
                 Err(failure) => Some(failure),
             }
         } else {
@@ -211,6 +214,18 @@ impl Conversations {
             Put::Known(before) => kept_before(received, &before, keyed),
         }
     }
+}
+
+/// Where nothing keeps the input, its caller must send it again: when is always said.
+fn to_come_back(failure: Failure) -> Failure {
+    let passes = matches!(
+        failure.kind,
+        Kind::Overloaded | Kind::Unavailable | Kind::CircuitOpen | Kind::Connection
+    );
+    if passes && failure.retry_after.is_none() {
+        return failure.retry_after(COME_BACK);
+    }
+    failure
 }
 
 /// Whether the caller waits no longer: nothing that is done now would be heard.

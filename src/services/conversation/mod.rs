@@ -1,5 +1,6 @@
 //! The conversation service of core: who may say what where, and what is said goes to memory.
 
+pub mod bond;
 pub mod follower;
 mod intake;
 pub mod login;
@@ -24,13 +25,14 @@ use crate::{
         metrics::Metrics,
     },
     contract::{
-        conversation::Conversation,
+        conversation::{Conversation, Forgotten},
         item::{DEFAULT_CONVERSATION, Item},
     },
     domain::{
         backoff::Repeatable,
         failure::{Failure, Kind},
         permission::{self, Wish},
+        principal::Principal,
     },
 };
 use follower::Reach;
@@ -75,8 +77,9 @@ pub struct Conversations {
 /// `database_error` naming what cannot be opened.
 pub fn open(path: &Path, data: &Data, metrics: &Metrics) -> Result<Database, Failure> {
     let mut connection = database::connect(path)?;
-    database::look_over(&mut connection, path, STORE_CHECK_MAX)?;
-    database::migrate(&mut connection, MIGRATIONS, Store::Core)?;
+    database::look_over(&mut connection, path, STORE_CHECK_MAX)
+        .and_then(|()| database::migrate(&mut connection, MIGRATIONS, Store::Core))
+        .map_err(|failure| database::naming(path, failure))?;
     Database::open(path, data.db_pool_size, data.db_pool_timeout, false, metrics)
 }
 
@@ -198,6 +201,32 @@ impl Conversations {
             Failure::new(Kind::BadReply, "memory did not say how far its log is")
                 .of_service("memory")
         })
+    }
+
+    /// What waits for memory.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Forgets everything `user_id` ever said: what waits in the outbox, and then what memory has.
+    /// If memory is away the first is done and the second is not: ask again.
+    ///
+    /// # Errors
+    /// `permission_denied`; why the outbox or memory could not do it.
+    pub async fn forget(&self, caller: &Principal, user_id: &str) -> Result<Forgotten, Failure> {
+        caller.must_act_for(user_id)?;
+        // In this order: what were still on its way would come after memory has forgotten.
+        let withdrawn = self.outbox.forget(user_id).await?;
+        let mut arguments = Map::new();
+        arguments.insert("user_id".to_owned(), user_id.into());
+        let call = self.clients.of("memory")?;
+        let reply = call.call("forget_user", arguments, Repeatable::Always).await?;
+        let deleted = reply.get("deleted").and_then(Value::as_u64).ok_or_else(|| {
+            Failure::new(Kind::BadReply, "memory did not confirm that it has forgotten")
+                .of_service("memory")
+        })?;
+        Ok(Forgotten { user_id: user_id.to_owned(), deleted, withdrawn })
     }
 
     /// Asks cognition for `tool` in the caller's name.

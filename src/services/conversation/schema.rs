@@ -48,5 +48,12 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    followed_stores (service) {
+        service -> Text,
+        store_id -> Text,
+    }
+}
+
 diesel::joinable!(conversations -> workspaces (workspace_id));
 diesel::allow_tables_to_appear_in_same_query!(conversations, workspaces);

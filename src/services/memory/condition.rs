@@ -1,11 +1,13 @@
 //! How memory's writer is: what `/health` says of it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::backplane::locks::lock;
 
 /// Time a commit may take before the writer counts as stuck.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +24,7 @@ struct Doing {
 
 impl Condition {
     fn with<T>(&self, look: impl FnOnce(&mut Doing) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.0))
     }
 
     /// A commit begins.

@@ -18,3 +18,9 @@ diesel::table! {
         body_hash -> Text,
     }
 }
+
+diesel::table! {
+    store_id (id) {
+        id -> Text,
+    }
+}

@@ -9,7 +9,7 @@ use crate::{
     domain::failure::Failure,
     services::memory::{
         intake::{Changes, NewItem},
-        schema::memory_items,
+        schema::{memory_items, store_id},
     },
 };
 
@@ -182,6 +182,14 @@ pub fn find(
     Ok(row.map(Item::from))
 }
 
+/// Which store this is.
+///
+/// # Errors
+/// `database_error`.
+pub fn identity(connection: &mut SqliteConnection) -> Result<String, Failure> {
+    store_id::table.select(store_id::id).first(connection).map_err(|error| storage_failure(&error))
+}
+
 /// The newest sequence number ever given out; 0 before the first.
 ///
 /// # Errors
@@ -257,6 +265,24 @@ pub fn insert(connection: &mut SqliteConnection, new: &NewItem) -> QueryResult<I
         .first(connection)?;
     let same_body = hash.is_empty() || hash == *body_hash;
     Ok(Inserted::Before { item: Box::new(Item::from(known)), same_body })
+}
+
+/// The hash of what an item of a user says, if there is one of that id; empty where it is not known.
+///
+/// # Errors
+/// `database_error`.
+pub fn body_hash(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    id: &str,
+) -> Result<Option<String>, Failure> {
+    memory_items::table
+        .select(memory_items::body_hash)
+        .filter(memory_items::user_id.eq(user_id))
+        .filter(memory_items::id.eq(id))
+        .first(connection)
+        .optional()
+        .map_err(|error| storage_failure(&error))
 }
 
 /// What came of storing an item.

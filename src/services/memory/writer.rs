@@ -117,6 +117,7 @@ pub(super) enum Job {
 pub struct Writer {
     queue: mpsc::Sender<Job>,
     condition: Condition,
+    store_id: Arc<str>,
 }
 
 impl Writer {
@@ -137,6 +138,7 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let condition = Condition::default();
         let head = store::head(&mut connection)?;
+        let store_id = store::identity(&mut connection)?.into();
         let turns = Turns::beside(&path)?;
         let vitals = house.enter("writer (thread)", None);
         let shelf = Shelf::new(path, connection, turns, storage.store_lock_timeout, head);
@@ -158,7 +160,13 @@ impl Writer {
             house.give_up(&vitals, &format!("thread not started: {error}"));
         }
         actix_rt::spawn(keep_looking(queue.downgrade(), looking, storage.store_poll_interval));
-        Ok(Writer { queue, condition })
+        Ok(Writer { queue, condition, store_id })
+    }
+
+    /// Which store it writes.
+    #[must_use]
+    pub fn store_id(&self) -> Arc<str> {
+        Arc::clone(&self.store_id)
     }
 
     /// What is wrong with it, if anything. If the last commit failed, another is tried first.

@@ -18,16 +18,16 @@ async fn the_same_key_and_body_give_the_same_answer_and_one_item_also_after_rest
     let ann = User::new("ann");
     let core = cluster.core.of(&ann);
     let body = json!({"content": "hello", "metadata": {"a": 1}});
-    let first = post(&core, "key 1", &body).await;
+    let first = post(&core, "key-1", &body).await;
     assert_eq!((first.status, first.header("idempotency-replayed")), (200, None));
-    let second = post(&core, "\"key 1\"", &body).await;
+    let second = post(&core, "\"key-1\"", &body).await;
     assert_eq!(second.json(), first.json());
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
     cluster.core.stop().await;
     cluster.memory.stop().await;
     cluster.memory.start();
     cluster.core.start();
-    let third = post(&cluster.core.of(&ann), "key 1", &body).await;
+    let third = post(&cluster.core.of(&ann), "key-1", &body).await;
     assert_eq!(third.json(), first.json());
     assert_eq!(stored(&cluster, &ann).await.get("hello"), Some(&1));
     cluster.stop().await;
@@ -46,7 +46,7 @@ async fn another_body_under_a_key_is_refused_and_a_key_belongs_to_its_user() {
     assert_eq!(stored(&cluster, &ann).await.len(), 1);
     assert_eq!(stored(&cluster, &bob).await.get("two"), Some(&1));
     for bad in ["", "\t", "ü", "x".repeat(256).as_str()] {
-        assert_error(&post(&core, bad, &json!({"content": "x"})).await, 422, "validation_error");
+        assert_error(&post(&core, bad, &json!({"content": "x"})).await, 400, "invalid_request");
     }
     cluster.stop().await;
 }

@@ -1,10 +1,12 @@
 //! What must hold when something breaks: processes die, networks break, readers stop reading.
 
 mod copies;
+mod cores_store;
 mod endpoints;
 mod idempotency;
 mod memory_away;
 mod outbox;
+mod outbox_care;
 mod overload;
 mod process;
 mod regressions;
@@ -13,6 +15,7 @@ mod replies;
 mod rolling;
 mod scripted;
 mod storage;
+mod stores;
 mod streams;
 mod upgrade;
 

@@ -3,6 +3,7 @@
 use actix_web::http::Method;
 use futures_util::future::join;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Client, Cluster, User, assert_error, eventually, proxy::Mode};
 
@@ -81,5 +82,55 @@ async fn one_users_flood_leaves_a_place_for_others() {
     };
     let (hers, ()) = join(hers, opening).await;
     assert_eq!(hers.status, 200, "{}", hers.text());
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn a_path_that_only_ends_like_a_stream_needs_a_place_like_any_question() {
+    let args = ["--requests-in-flight-max", "1", "--users-places-percent", "100"];
+    let cluster = Cluster::builder().memory_args(&args).start().await;
+    let ann = User::new("ann");
+    let memory = cluster.memory.of(&ann);
+    // Somebody is inside: a question whose body does not come.
+    let address = cluster.memory.address();
+    let request = format!(
+        "POST /tool/get_item HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-length: 10\r\n\r\n{{",
+        ann.token
+    );
+    let mut inside = actix_rt::net::TcpStream::connect(address).await.unwrap();
+    inside.write_all(request.as_bytes()).await.unwrap();
+    let history = format!("/resource/history/{}", ann.id);
+    let refused = |path: String| {
+        let memory = &memory;
+        async move {
+            let question = memory.ask(Method::GET, &path);
+            question.header("accept", "application/json").send().await.status == 503
+        }
+    };
+    eventually("it is inside", || refused(history.clone())).await;
+    for path in ["item/x/stream", "message/stream", "history/stream", "history/a/limit/5/stream"] {
+        assert!(refused(format!("/resource/{path}")).await, "{path}");
+    }
+    // A live one is let in all the same.
+    let mut stream = memory.events(&format!("{history}/stream")).await;
+    stream.next_frame().await.unwrap();
+    drop((stream, inside));
+    eventually("it has gone", || async { !refused(history.clone()).await }).await;
+    let answer = memory.get(&format!("{history}/limit/5/stream")).await;
+    assert_eq!(answer.status, 200, "the plain resource: {}", answer.text());
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn without_an_outbox_a_503_says_from_the_first_on_when_to_come_back() {
+    let mut cluster = Cluster::builder().core_args(&super::NO_OUTBOX).start().await;
+    let core = cluster.core.of(&User::new("ann"));
+    cluster.memory.stop().await;
+    for number in 0..8 {
+        let refused = core.post("/input", json!({"content": "x"})).await;
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(refused.header("retry-after").is_some(), "{number}: {}", refused.text());
+    }
     cluster.stop().await;
 }

@@ -77,6 +77,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         database: None,
         writer: None,
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -158,6 +159,10 @@ async fn a_wrong_setting_ends_the_start_and_is_named() {
     for (name, value) in [
         ("CONNECTION_TIMEOUT", "soon"),
         ("MAX_RETRIES", "-1"),
+        ("REQUEST_TIMEOUT", "0"),
+        ("MAX_REQUEST_SIZE", "0"),
+        ("STORE_PATIENCE", "0"),
+        ("CALL_TIMEOUT", "0s"),
         ("CIRCUIT_BREAKER_THRESHOLD", "0"),
         ("PORT", "70000"),
         ("HOST", "nowhere"),
@@ -173,6 +178,25 @@ async fn a_wrong_setting_ends_the_start_and_is_named() {
     }
     let open = ["core", "--host", "0.0.0.0", "--port", "0", "--data-dir", &dir];
     check_refused(&open, &[secret, ("CORTEX_DEV_USER", "true")], "CORTEX_DEV_USER").await;
+}
+
+#[actix::test]
+async fn memory_lists_no_settings_that_have_no_effect_there() {
+    let mut help = RealProcess::start(&["memory", "--help"]);
+    assert_eq!(help.wait().await.code(), Some(0));
+    let said = help.stdout();
+    assert!(said.contains("STORE_POLL_INTERVAL"), "{said}");
+    for variable in ["CALL_TIMEOUT", "CIRCUIT_BREAKER", "MEMORY_SERVICE_URL", "SERVICE_DISCOVERY"] {
+        assert!(!said.contains(variable), "{variable}");
+    }
+    // What a compose file gives all services alike is no mistake there.
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().display().to_string();
+    let environment = [("JWT_SECRET_KEY", SECRET), ("CALL_TIMEOUT", "5"), ("MAX_RETRIES", "x")];
+    let arguments = ["memory", "--port", "0", "--data-dir", dir.as_str()];
+    let mut memory = RealProcess::start_with(&arguments, &environment);
+    memory.url().await;
+    assert_eq!(memory.terminate().await, Some(0));
 }
 
 #[actix::test]

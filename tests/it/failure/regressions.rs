@@ -53,13 +53,22 @@ async fn streams_go_on_after_a_store_that_was_set_back() {
     let mut cluster = Cluster::builder().core_args(&args).start().await;
     let ann = User::new("ann");
     let core = cluster.core.of(&ann);
+    // The store as it is at its beginning, put back later: the same one, with less in it.
+    let (folder, aside) = (cluster.data().join("memory"), cluster.data().join("aside"));
+    cluster.memory.stop().await;
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::copy(folder.join("memory.db"), aside.join("memory.db")).unwrap();
+    cluster.memory.start();
+    cluster.until_followed().await;
     for number in 0..5 {
-        post(&core, &format!("{number}")).await.unwrap();
+        eventually("it is stored", || async { post(&core, &format!("{number}")).await.is_ok() })
+            .await;
     }
     let mut plain = core.events("/output/stream").await;
     plain.next_event().await;
     cluster.memory.stop().await;
-    std::fs::remove_dir_all(cluster.data().join("memory")).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
     cluster.memory.start();
     // The reader is told to come back, and knows more than the store does.
     plain.rest().await;

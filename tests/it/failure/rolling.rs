@@ -16,7 +16,7 @@ const QUICK: [&str; 6] =
 async fn write(core: Client, going: Rc<Cell<bool>>, acknowledged: Rc<Cell<usize>>) -> Vec<String> {
     let mut texts = Vec::new();
     while going.get() {
-        let text = format!("input {}", texts.len());
+        let text = format!("input-{}", texts.len());
         loop {
             let question = core.ask(Method::POST, "/input").header("idempotency-key", &text);
             match question.json(&json!({ "content": text })).try_send().await {

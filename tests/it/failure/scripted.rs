@@ -6,17 +6,22 @@ use actix_rt::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::watch,
+};
 
 /// What core follows; it is always served.
 const LOG: &str = "/resource/log/stream";
 
-type Script = Rc<dyn Fn(&str, usize) -> String>;
+/// Says what is answered to a path that was asked so often before, with this body.
+type Script = Rc<dyn Fn(&str, usize, &str) -> String>;
 
 /// A scripted service. Dropping it ends it.
 pub(crate) struct Scripted {
     address: SocketAddr,
     asked: Rc<RefCell<Vec<String>>>,
+    held: watch::Sender<Option<&'static str>>,
     accepting: JoinHandle<()>,
 }
 
@@ -24,20 +29,40 @@ impl Scripted {
     /// Answers each request with what `script` says of its path and of how often that was asked
     /// before: everything from the status line on.
     pub(crate) async fn start(script: impl Fn(&str, usize) -> String + 'static) -> Self {
+        Scripted::run(Rc::new(move |path, before, _| script(path, before))).await
+    }
+
+    /// As [`Scripted::start`], by what the path and the body are.
+    pub(crate) async fn with_bodies(script: impl Fn(&str, &str) -> String + 'static) -> Self {
+        Scripted::run(Rc::new(move |path, _, body| script(path, body))).await
+    }
+
+    async fn run(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Rc::new(RefCell::new(Vec::new()));
-        let (seen, script): (_, Script) = (Rc::clone(&asked), Rc::new(script));
+        let (seen, held) = (Rc::clone(&asked), watch::Sender::new(None));
+        let holds = held.clone();
         let accepting = actix_rt::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                actix_rt::spawn(serve(socket, Rc::clone(&seen), Rc::clone(&script)));
+                actix_rt::spawn(serve(
+                    socket,
+                    Rc::clone(&seen),
+                    holds.subscribe(),
+                    Rc::clone(&script),
+                ));
             }
         });
-        Scripted { address, asked, accepting }
+        Scripted { address, asked, held, accepting }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Keeps the answers to paths that begin so, until told otherwise.
+    pub(crate) fn hold(&self, start: Option<&'static str>) {
+        self.held.send_replace(start);
     }
 
     /// How often paths that begin so were asked.
@@ -58,11 +83,17 @@ pub(crate) fn answer(status: &str, fields: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{fields}\r\n{body}")
 }
 
-async fn serve(mut socket: TcpStream, asked: Rc<RefCell<Vec<String>>>, script: Script) {
+async fn serve(
+    mut socket: TcpStream,
+    asked: Rc<RefCell<Vec<String>>>,
+    mut held: watch::Receiver<Option<&'static str>>,
+    script: Script,
+) {
     let (mut read, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(length) = whole(&read) {
-            let text = String::from_utf8_lossy(&read).into_owned();
+            let text = String::from_utf8_lossy(&read[..length]).into_owned();
+            let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
             let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
             read.drain(..length);
             let before = asked.borrow().iter().filter(|other| **other == path).count();
@@ -70,7 +101,11 @@ async fn serve(mut socket: TcpStream, asked: Rc<RefCell<Vec<String>>>, script: S
             if path.starts_with(LOG) {
                 return follow(socket).await;
             }
-            if socket.write_all(script(&path, before).as_bytes()).await.is_err() {
+            let free = held.wait_for(|held| held.is_none_or(|start| !path.starts_with(start)));
+            if free.await.is_err() {
+                return;
+            }
+            if socket.write_all(script(&path, before, body).as_bytes()).await.is_err() {
                 return;
             }
         }

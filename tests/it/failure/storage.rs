@@ -75,7 +75,7 @@ impl Stage {
 }
 
 /// Whether this test may mount; otherwise says why it ends.
-fn may_mount() -> bool {
+pub(super) fn may_mount() -> bool {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if !root {
         eprintln!("skipped: only root may mount a small disk");
@@ -84,10 +84,14 @@ fn may_mount() -> bool {
 }
 
 /// A small disk of its own, until dropped.
-struct SmallDisk(tempfile::TempDir);
+pub(super) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn new() -> Self {
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = SmallDisk(folder);
         disk.mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{assert_alive, assert_theirs};
-use crate::harness::{Client, Cluster, User, assert_error};
+use crate::harness::{Client, Cluster, User, assert_error, raw_exchange};
 
 /// Every path of core that takes JSON.
 const CORE_PATHS: [(Method, &str); 12] = [
@@ -226,5 +226,34 @@ async fn metadata_may_be_anything_json_can_hold() {
         let newest = cluster.memory.of(&ann).resource(&path).await;
         assert_eq!(newest[0]["metadata"], metadata);
     }
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn a_body_that_comes_too_slowly_is_a_408_and_an_encoded_one_a_415() {
+    let cluster = Cluster::start().await;
+    let ann = User::new("ann");
+    for (node, path) in [(&cluster.core, "/input"), (&cluster.memory, "/tool/store_input")] {
+        // Ten bytes are announced, and two come.
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+             x-cortex-timeout-ms: 100\r\ncontent-type: application/json\r\n\
+             content-length: 10\r\n\r\n{{\"",
+            ann.token
+        );
+        let (status, text) = raw_exchange(node.address(), request.as_bytes()).await;
+        assert_eq!(status, 408, "{text}");
+        assert!(text.contains("request_timeout"), "{text}");
+        for encoding in ["gzip", "deflate", "br", "x"] {
+            let question = node.of(&ann).ask(Method::POST, path);
+            let question = question.header("content-encoding", encoding);
+            let answer = question.json(&json!({"content": "x"})).send().await;
+            assert_error(&answer, 415, "unsupported_media_type");
+            assert!(answer.text().contains("send it as it is"), "{}", answer.text());
+        }
+    }
+    let question = cluster.core.of(&ann).ask(Method::POST, "/input");
+    let plain = question.header("content-encoding", "identity");
+    plain.json(&json!({"content": "x"})).send().await.ok();
     cluster.stop().await;
 }

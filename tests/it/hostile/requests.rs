@@ -87,9 +87,6 @@ async fn headers_we_read_may_hold_anything() {
         for header in [
             "x-request-id: \u{fc}",
             "x-request-id:",
-            "x-cortex-timeout-ms: soon",
-            "x-cortex-timeout-ms: -1",
-            "x-cortex-timeout-ms: 99999999999999999999999999",
             "x-cortex-attempt: x",
             "last-event-id: x",
             "accept: \u{fc}",
@@ -102,6 +99,18 @@ async fn headers_we_read_may_hold_anything() {
             let (status, text) = request_line(node.address(), &line).await;
             assert_eq!(status, 200, "{header}: {text}");
         }
+    }
+    for node in [&cluster.core, &cluster.memory, &cluster.cognition] {
+        for wrong in ["soon", "-1", "99999999999999999999999999", "", "1.5", "1, 2"] {
+            let question = node.anonymous().ask(Method::GET, "/health/live");
+            let answer = question.header("x-cortex-timeout-ms", wrong).send().await;
+            assert_error(&answer, 400, "invalid_request");
+        }
+        let twice =
+            "GET /health/live HTTP/1.1\r\nx-cortex-timeout-ms: 1000\r\nx-cortex-timeout-ms: 9";
+        assert_eq!(request_line(node.address(), twice).await.0, 400);
+        let once = "GET /health/live HTTP/1.1\r\nx-cortex-timeout-ms: 1000";
+        assert_eq!(request_line(node.address(), once).await.0, 200);
     }
     let core = cluster.core.anonymous();
     for authorization in ["Bearer", "Bearer ", "Basic eDp4", "bearer", "Token x", "x"] {
@@ -266,5 +275,29 @@ async fn a_password_of_a_megabyte_is_refused_without_hashing_it() {
     let login = json!({"username": "user@example.com", "password": "x".repeat(1_000_000)});
     let answer = cluster.core.anonymous().post("/auth/login", login).await;
     assert_error(&answer, 401, "invalid_credentials");
+    cluster.stop().await;
+}
+
+#[actix::test]
+async fn an_idempotency_key_is_one_word() {
+    let cluster = Cluster::start().await;
+    let ann = User::new("ann");
+    let core = cluster.core.of(&ann);
+    for key in ["a b", "", "\"\"", "\"a b\"", "\t", &"x".repeat(256), "\u{fc}"] {
+        let question = core.ask(Method::POST, "/input").header("idempotency-key", key);
+        let answer = question.json(&json!({"content": "x"})).send().await;
+        assert_error(&answer, 400, "invalid_request");
+    }
+    let body = r#"{"content": "x"}"#;
+    let request = format!(
+        "POST /input HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+         idempotency-key: one\r\nidempotency-key: two\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        ann.token,
+        body.len()
+    );
+    let (status, text) = raw_exchange(cluster.core.address(), request.as_bytes()).await;
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("Idempotency-Key must be one key"), "{text}");
     cluster.stop().await;
 }

@@ -204,6 +204,7 @@ async fn serve(
         database: None,
         writer: None,
         outbox: None,
+        log: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

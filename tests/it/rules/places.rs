@@ -39,7 +39,7 @@ proptest! {
         entries_max in 0usize..20, bytes_max in 0usize..500, user_share in 0.0f64..=1.0,
         steps in prop::collection::vec((0usize..4, 0usize..3, 0usize..120, 0u8..10), 0..200),
     ) {
-        let limits = Limits { entries_max, bytes_max, user_share };
+        let limits = Limits { entries_max, bytes_max, user_share, refused_max: usize::MAX };
         let mut ledger = Ledger::new(limits);
         let mut waiting: Vec<(usize, usize, usize)> = Vec::new();
         let place = |conversation: usize| format!("c{conversation}");

@@ -117,7 +117,7 @@ impl Memory {
                 Err(failure) => Verdict::refused(failure.to_string()),
                 Ok(new) => {
                     let Stored { status, seq, same_body, .. } = self.insert(new);
-                    Verdict { status, seq: Some(seq), same_body, error: None }
+                    Verdict { status, seq: Some(seq), same_body, stored_as: None, error: None }
                 }
             })
             .collect();

@@ -38,6 +38,7 @@ use cortex::{
     process::{Ground, core::Settings},
     services::conversation::{
         self, Conversations, DATABASE_FILE, MIGRATIONS,
+        bond::Bond,
         follower::Follower,
         outbox::{Carrier, Outbox},
     },
@@ -138,7 +139,10 @@ impl Node {
         let bus = BusActor::start(&house, &metrics, settings.streams.bounds());
         let control = Clients::new(clients.clone(), "control".to_owned());
         let memory = control.of("memory").unwrap();
-        let reach = Follower::start(&house, memory.clone(), bus.clone(), discovery.check.clone());
+        let bond =
+            Bond::take_up(database.clone(), discovery.directory.clone(), None).await.unwrap();
+        let (reach, _trouble) =
+            Follower::start(&house, memory.clone(), bus.clone(), discovery.check.clone(), bond);
         let carrier = Carrier {
             memory,
             batch_bytes_max: settings.http.max_request_size,

@@ -140,7 +140,7 @@ impl Writer {
     fn question(&mut self, number: usize) -> crate::harness::client::Question {
         // A connection of its own for each: what a broken one answered cannot reach the next.
         let client = Client::new(&self.base).with_token(&self.user.token);
-        let key = format!("{} {number}", self.name);
+        let key = format!("{}-{number}", self.name).replace(' ', "-");
         let mut body = BTreeMap::from([("content", json!(self.text(number)))]);
         if let Some(conversation) = &self.conversation {
             body.insert("conversation_id", json!(conversation));

@@ -1,4 +1,4 @@
-//! The outbox's actor: commits what comes in in groups, and carries what waits to memory.
+//! The outbox's actor: commits what comes in in groups, and has what waits carried to memory.
 //!
 //! One commit is under way at a time; what comes meanwhile gathers for the next, so that many
 //! callers share one fsync. One batch is under way to memory at a time, oldest first, so that the
@@ -7,30 +7,32 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::{
+    sync::{Mutex, oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     Carrier, Entry, Progress, Put, Shared,
-    group::{Group, Reply, answer, ledger_of, refused, settle, write},
-    lock, row,
-    store::{self, Note, Row},
+    care::Answer,
+    group::{Done, Group, Order, Reply, answer, ledger_of, refused, settle, write},
+    row,
+    store::{Note, Row},
 };
 use crate::{
     answers_ping,
-    backplane::{config, database::Database, metrics::Metrics},
+    backplane::{config, database::Database, locks::lock, metrics::Metrics},
     domain::{
+        apart::Apart,
         backoff::Backoff,
         failure::{Failure, Kind},
-        outbox::{Limits, is_for_good},
+        outbox::Limits,
     },
-    services::conversation::follower::{self, Reach},
+    services::conversation::follower::Reach,
 };
 
 /// Entries one commit carries at most.
 const ENTRIES_PER_COMMIT_MAX: usize = 1024;
-
-/// Failed attempts in a row after which a batch is tried entry by entry.
-const SETBACKS_OF_A_BATCH: u32 = 8;
 
 /// Puts an input in; answered once it is on disk.
 #[derive(Message)]
@@ -45,7 +47,12 @@ pub(super) struct Enqueue {
 /// Time to try again; says which wait is over, since a fall leaves old ones behind.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Deliver(u64);
+pub(super) struct Deliver(pub(super) u64);
+
+/// Something that was passed over takes its turn again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Wake;
 
 /// Nothing is carried from now on; what is under way to the disk still gets there.
 #[derive(Message)]
@@ -54,27 +61,39 @@ pub(super) struct Close;
 
 /// Guards the order in which inputs reach memory.
 pub(super) struct OutboxActor {
-    database: Database,
-    carrier: Carrier,
-    reach: watch::Receiver<Reach>,
-    ledger: Shared,
+    pub(super) database: Database,
+    pub(super) carrier: Carrier,
+    pub(super) reach: watch::Receiver<Reach>,
+    pub(super) ledger: Shared,
     limits: Limits,
-    batch_max: u16,
-    backoff: Backoff,
-    progress: watch::Sender<Progress>,
+    pub(super) batch_max: u16,
+    pub(super) attempts_max: u32,
+    again_after: Duration,
+    pub(super) backoff: Backoff,
+    pub(super) progress: watch::Sender<Progress>,
     metrics: Metrics,
     entering: Vec<(Row, Reply)>,
-    notes: Vec<(Row, Note)>,
+    pub(super) notes: Vec<(Row, Note)>,
+    pub(super) orders: Vec<(Order, Answer)>,
     committing: bool,
     /// From the reading of a batch until its fate is on disk.
-    delivering: bool,
-    setbacks: u32,
+    pub(super) delivering: bool,
+    /// From the reading of a batch until memory has answered, or has not.
+    pub(super) under_way: bool,
+    /// Who waits until the batch under way has arrived: those whose entries it may have.
+    pub(super) after_batch: Vec<(usize, Answer)>,
+    pub(super) setbacks: u32,
+    /// Failures in a row that a batch may be the cause of.
+    pub(super) batch_failures: u32,
     /// Counts the waits between deliveries.
-    turn: u64,
+    pub(super) turn: u64,
     /// Entries that are carried one by one, because memory refused a batch of them as a whole.
-    one_by_one: usize,
+    pub(super) one_by_one: usize,
+    /// What is passed over for now.
+    pub(super) apart: Apart,
+    pub(super) waking: Option<Instant>,
     fell: bool,
-    closed: bool,
+    pub(super) closed: bool,
     /// Held by the commit under way.
     writing: Arc<Mutex<()>>,
 }
@@ -94,16 +113,24 @@ impl OutboxActor {
             ledger,
             limits: settings.limits(),
             batch_max: settings.outbox_batch_max,
+            attempts_max: settings.outbox_attempts_max,
+            again_after: settings.outbox_apart_retry,
             backoff: settings.backoff(),
             progress,
             metrics,
             entering: Vec::new(),
             notes: Vec::new(),
+            orders: Vec::new(),
             committing: false,
             delivering: false,
+            under_way: false,
+            after_batch: Vec::new(),
             setbacks: 0,
+            batch_failures: 0,
             turn: 0,
             one_by_one: 0,
+            apart: Apart::new(settings.outbox_attempts_max, settings.outbox_apart_retry),
+            waking: None,
             fell: false,
             closed: false,
             writing: Arc::default(),
@@ -111,14 +138,16 @@ impl OutboxActor {
     }
 
     /// Commits what has gathered, unless a commit is under way.
-    fn commit(&mut self, ctx: &mut Context<Self>) {
-        if self.committing || (self.entering.is_empty() && self.notes.is_empty()) {
+    pub(super) fn commit(&mut self, ctx: &mut Context<Self>) {
+        let nothing = self.entering.is_empty() && self.notes.is_empty() && self.orders.is_empty();
+        if self.committing || nothing {
             return;
         }
         self.committing = true;
         let count = self.entering.len().min(ENTRIES_PER_COMMIT_MAX);
         let (entering, replies): (_, Vec<Reply>) = self.entering.drain(..count).unzip();
-        let group = Arc::new(Group { entering, notes: mem::take(&mut self.notes) });
+        let (orders, answers) = self.orders.drain(..).unzip();
+        let group = Arc::new(Group { entering, notes: mem::take(&mut self.notes), orders });
         let (database, written) = (self.database.clone(), Arc::clone(&group));
         let turn = Arc::clone(&self.writing);
         let writing = async move {
@@ -130,9 +159,9 @@ impl OutboxActor {
             };
             database.run("commit", "outbox", write).await
         };
-        ctx.spawn(writing.into_actor(self).map(move |results, actor, ctx| {
+        ctx.spawn(writing.into_actor(self).map(move |done, actor, ctx| {
             actor.committing = false;
-            actor.committed(&group, replies, results);
+            actor.committed(&group, (replies, answers), done);
             actor.tell();
             actor.commit(ctx);
             actor.deliver(ctx);
@@ -142,21 +171,26 @@ impl OutboxActor {
     fn committed(
         &mut self,
         group: &Group,
-        replies: Vec<Reply>,
-        results: Result<Vec<Put>, Failure>,
+        (replies, answers): (Vec<Reply>, Vec<Answer>),
+        done: Result<Done, Failure>,
     ) {
-        let mut ledger = lock(&self.ledger);
-        match results {
-            Ok(results) => {
-                for ((row, reply), put) in group.entering.iter().zip(replies).zip(results) {
+        let shared = Arc::clone(&self.ledger);
+        let mut ledger = lock(&shared);
+        match done {
+            Ok(Done { puts, noted, orders }) => {
+                for ((row, reply), put) in group.entering.iter().zip(replies).zip(puts) {
                     if put != Put::Waits {
                         ledger.remove(&row.user_id, &row.conversation_id, row.input.len());
                     }
                     answer(reply, Ok(put));
                 }
-                for (row, note) in &group.notes {
-                    settle(&mut ledger, row, note);
+                for ((row, note), there) in group.notes.iter().zip(noted) {
+                    // One that was taken out meanwhile is not counted any more.
+                    if there {
+                        settle(&mut ledger, row, note);
+                    }
                 }
+                self.obeyed(&mut ledger, &group.orders, answers, &orders);
                 if !group.notes.is_empty() {
                     self.setbacks = 0;
                 }
@@ -166,6 +200,7 @@ impl OutboxActor {
                     ledger.remove(&row.user_id, &row.conversation_id, row.input.len());
                     answer(reply, Err(failure.clone()));
                 }
+                Self::disobeyed(answers, &failure);
                 if !group.notes.is_empty() {
                     // Memory has them and the table still does: they are delivered once more,
                     // which their ids make harmless.
@@ -179,111 +214,8 @@ impl OutboxActor {
         }
     }
 
-    /// Carries the next batch, unless one is under way.
-    fn deliver(&mut self, ctx: &mut Context<Self>) {
-        if self.closed || self.delivering || lock(&self.ledger).load().entries == 0 {
-            return;
-        }
-        self.delivering = true;
-        if self.setbacks > 0 {
-            let wait = self.backoff.wait(self.setbacks - 1, fastrand::f64(), None);
-            self.turn += 1;
-            ctx.notify_later(Deliver(self.turn), wait);
-            return;
-        }
-        self.carry(ctx);
-    }
-
-    fn carry(&mut self, ctx: &mut Context<Self>) {
-        let count = if self.one_by_one > 0 { 1 } else { i64::from(self.batch_max) };
-        let (database, carrier, reach) =
-            (self.database.clone(), self.carrier.clone(), self.reach.clone());
-        let carrying = async move {
-            // What is stored before the log is followed would not be streamed.
-            follower::begun(reach, carrier.deadline).await?;
-            let bytes = carrier.batch_bytes_max;
-            let rows = database
-                .run("select", "outbox", move |connection| store::oldest(connection, count, bytes))
-                .await?;
-            let notes = if rows.is_empty() { Ok(Vec::new()) } else { carrier.carry(&rows).await };
-            Ok::<_, Failure>((rows, notes))
-        };
-        ctx.spawn(carrying.into_actor(self).map(|carried, actor, ctx| match carried {
-            Ok((rows, Ok(notes))) => actor.carried(rows, notes, ctx),
-            Ok((rows, Err(failure))) => actor.failed(&failure, rows.len(), ctx),
-            Err(failure) => actor.failed(&failure, 0, ctx),
-        }));
-    }
-
-    fn carried(&mut self, rows: Vec<Row>, notes: Vec<Note>, ctx: &mut Context<Self>) {
-        self.one_by_one = self.one_by_one.saturating_sub(rows.len());
-        if self.progress.borrow().trouble.is_some() {
-            log::info!("memory takes inputs again");
-            self.progress.send_modify(|progress| progress.trouble = None);
-        }
-        if rows.is_empty() {
-            // Counted, but not there: a commit of theirs is still under way.
-            self.setbacks = 0;
-            self.delivering = false;
-            return;
-        }
-        log::debug!("inputs delivered from the outbox entries={}", rows.len());
-        self.notes = rows.into_iter().zip(notes).collect();
-        self.commit(ctx);
-    }
-
-    fn failed(&mut self, failure: &Failure, carried: usize, ctx: &mut Context<Self>) {
-        self.delivering = false;
-        if is_for_good(failure.kind) && carried > 1 {
-            self.one_by_one = carried;
-        } else if is_for_good(failure.kind) && carried == 1 {
-            self.refuse(failure.to_string(), ctx);
-            return;
-        } else {
-            self.setbacks = self.setbacks.saturating_add(1);
-            if self.setbacks.is_multiple_of(SETBACKS_OF_A_BATCH) {
-                // Perhaps it is one of them that memory cannot bear.
-                self.one_by_one = carried;
-            }
-        }
-        self.trouble(failure);
-        self.deliver(ctx);
-    }
-
-    /// Sets the oldest entry aside: memory will never take it.
-    fn refuse(&mut self, why: String, ctx: &mut Context<Self>) {
-        self.delivering = true;
-        let database = self.database.clone();
-        let reading = async move {
-            database.run("select", "outbox", |connection| store::oldest(connection, 1, 0)).await
-        };
-        ctx.spawn(reading.into_actor(self).map(move |rows, actor, ctx| {
-            actor.one_by_one = actor.one_by_one.saturating_sub(1);
-            match rows {
-                Ok(rows) => {
-                    actor.delivering = !rows.is_empty();
-                    actor.notes =
-                        rows.into_iter().map(|row| (row, Note::Refused(why.clone()))).collect();
-                    actor.commit(ctx);
-                }
-                Err(failure) => actor.failed(&failure, 0, ctx),
-            }
-        }));
-    }
-
-    /// Memory takes nothing: said once, and known to whoever waits, until it takes something.
-    fn trouble(&self, failure: &Failure) {
-        let text = failure.to_string();
-        self.progress.send_if_modified(|progress| {
-            if progress.trouble.is_none() {
-                log::warn!("memory takes no inputs, the outbox keeps them cause={failure}");
-            }
-            progress.trouble.replace(text).is_none()
-        });
-    }
-
     fn tell(&self) {
-        let entries = lock(&self.ledger).load().entries;
+        let entries = self.entries();
         self.metrics.queue_depth("outbox", entries);
         // Also when the number is the same: others may wait now.
         self.progress.send_modify(|progress| {
@@ -342,8 +274,13 @@ impl Supervised for OutboxActor {
         self.fell = true;
         self.entering.clear();
         self.notes.clear();
+        self.orders.clear();
+        self.after_batch.clear();
         self.committing = false;
         self.delivering = false;
+        self.under_way = false;
+        self.apart = Apart::new(self.attempts_max, self.again_after);
+        self.waking = None;
         self.turn += 1;
     }
 }
@@ -393,5 +330,13 @@ impl Handler<Deliver> for OutboxActor {
         if turn == self.turn && self.delivering && !self.closed {
             self.carry(ctx);
         }
+    }
+}
+
+impl Handler<Wake> for OutboxActor {
+    type Result = ();
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        self.waking = None;
+        self.deliver(ctx);
     }
 }

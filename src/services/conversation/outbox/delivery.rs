@@ -8,17 +8,13 @@ use serde_json::{Map, Value, json};
 use super::store::{Note, Row};
 use crate::{
     backplane::{client::ServicePort, context::RequestContext},
-    contract::item::{ALREADY_EXISTS, STORE_INPUTS, Verdict},
+    contract::item::{ACKNOWLEDGED_AS, ALREADY_EXISTS, STORE_INPUTS, Verdict},
     domain::{
         backoff::Repeatable,
         failure::{Failure, Kind},
     },
     services::conversation::id_of,
 };
-
-/// Metadata key of an input whose key had been used for another one: the id it was acknowledged
-/// under.
-const ACKNOWLEDGED_AS: &str = "acknowledged_as";
 
 /// Carries batches to memory.
 #[derive(Clone)]
@@ -42,7 +38,10 @@ impl Carrier {
         for row in rows {
             match body(row) {
                 Ok(body) => {
-                    inputs.push(json!({ "user_id": row.user_id, "input_data": body }));
+                    let otherwise = is_keyed(row).then(|| renamed(row, &body));
+                    inputs.push(json!({
+                        "user_id": row.user_id, "input_data": body, "otherwise_id": otherwise,
+                    }));
                     unreadable.push(None);
                 }
                 // One that cannot be read must not keep the others.
@@ -67,6 +66,11 @@ impl Carrier {
         };
         rows.iter().zip(unreadable).map(&mut fate).collect()
     }
+}
+
+/// Whether the id was made of a caller's key, and may belong to another input.
+fn is_keyed(row: &Row) -> bool {
+    uuid::Uuid::parse_str(&row.message_id).is_ok_and(|id| id.get_version_num() == 8)
 }
 
 /// Never asked for: there are as many verdicts as inputs.
@@ -96,10 +100,18 @@ fn verdicts(reply: Value, expected: usize) -> Result<Vec<Verdict>, Failure> {
 }
 
 /// What a verdict means for its entry. An id that belongs to another input must not swallow this
-/// one, which was acknowledged: it goes on under a new id and says so.
+/// one, which was acknowledged: memory stores it in its place under the other id it was given, or it
+/// goes on under that one itself, where memory could not know in time.
 fn note(row: &Row, verdict: Verdict) -> Result<Note, Failure> {
     if let Some(error) = verdict.error {
         return Ok(Note::Refused(error));
+    }
+    if let Some(id) = verdict.stored_as {
+        log::warn!(
+            "an idempotency key stood for two inputs, the second was acknowledged while memory was away message={} now={id}",
+            row.message_id
+        );
+        return Ok(Note::Delivered);
     }
     if verdict.status != ALREADY_EXISTS || verdict.same_body != Some(false) {
         return Ok(Note::Delivered);
@@ -144,6 +156,7 @@ mod tests {
         for said in [
             json!({"status": "stored", "seq": 4}),
             json!({"status": "already_exists", "seq": 4, "same_body": true}),
+            json!({"status": "stored", "seq": 4, "stored_as": "other"}),
         ] {
             assert_eq!(note(&entry(), verdict(said)), Ok(Note::Delivered));
         }
