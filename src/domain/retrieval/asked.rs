@@ -6,7 +6,7 @@ use super::{
     index::Index,
     question::Question,
     spelling::{kindred, parts, slips},
-    temporal::{Span, spans},
+    temporal::{Distance, Span, spans},
     words::{Word, is_ideograph, words},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Asked {
     pub(super) speakers: Vec<u32>,
     /// The days it names.
     pub(super) spans: Vec<Span>,
+    /// A distance it names from something that is no date.
+    pub(super) distance: Option<Distance>,
     pub(super) for_time: bool,
     pub(super) for_number: bool,
     pub(super) for_name: bool,
@@ -54,6 +56,14 @@ impl Asked {
             false => speakers(&all, index),
         };
         let mut terms = terms(&all, &named, index);
+        let distance = Distance::of(question.text, now);
+        if let Some(distance) = &distance {
+            // What it is measured from is not what is asked for.
+            let event = words(&distance.event);
+            for term in &mut terms {
+                term.filler |= event.iter().any(|word| word.plain == term.plain);
+            }
+        }
         if terms.is_empty() {
             terms = self::terms(&all, &BTreeSet::new(), index);
         }
@@ -66,6 +76,7 @@ impl Asked {
             terms,
             speakers,
             spans: spans(question.text, now),
+            distance,
             for_time: has(&["when", "wann", "quand"])
                 || pair("how", &["long"])
                 || pair("what", &["day", "date", "time", "month", "year"])

@@ -227,6 +227,10 @@ impl Index {
         self.entries.get(wide(number))
     }
 
+    pub(super) fn number_of(&self, seq: i64) -> Option<u32> {
+        self.by_seq.get(&seq).copied()
+    }
+
     /// Whether any item has a term.
     pub(super) fn knows(&self, term: &str) -> bool {
         let alive = |item: u32| self.entry(item).is_some_and(|entry| entry.alive);

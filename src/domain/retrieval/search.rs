@@ -7,6 +7,7 @@ use super::{
     lexical::Lexical,
     question::{Filter, Found, Question, Reasons},
     signals::Signals,
+    temporal::{Distance, Span, day_of},
     weights::Weights,
 };
 use crate::domain::text::count_f64;
@@ -20,8 +21,31 @@ impl Index {
     pub fn search(&self, question: &Question<'_>, weights: &Weights) -> Vec<Found> {
         let newest = self.entries.iter().filter(|entry| entry.alive).map(|entry| entry.at).max();
         let now = question.now.or(newest).unwrap_or_default();
-        let asked = Asked::of(question, now, self);
+        let question = &Question { now: Some(now), ..*question };
+        let mut asked = Asked::of(question, now, self);
+        if let Some(distance) = asked.distance.take() {
+            asked.spans.extend(self.at_distance(&distance, question, weights));
+        }
         Search { index: self, asked: &asked, question, weights }.run()
+    }
+
+    /// The days at a distance from an event: from the day of the item that tells of it best, or from
+    /// the day that it says the event is.
+    fn at_distance(
+        &self,
+        distance: &Distance,
+        question: &Question<'_>,
+        weights: &Weights,
+    ) -> Option<Span> {
+        let event = Question { text: &distance.event, limit: 1, ..*question };
+        // Its own distance from something else, if it has one, is not followed.
+        let asked = Asked::of(&event, question.now.unwrap_or_default(), self);
+        let search = Search { index: self, asked: &asked, question: &event, weights };
+        let best = search.run().into_iter().next()?;
+        let number = self.number_of(best.seq)?;
+        let spoken = self.moments.get(&number).and_then(|moments| moments.first());
+        let told = || self.entry(number).map(|entry| day_of(entry.at));
+        distance.from(spoken.map(|span| span.from).or_else(told)?)
     }
 
     /// The newest items that pass, newest first.

@@ -81,19 +81,74 @@ struct Token {
 pub fn spans(text: &str, at: i64) -> Vec<Span> {
     let Some(now) = date_of(at) else { return Vec::new() };
     let tokens = tokens(text);
-    let mut rest = tokens.as_slice();
-    let mut found = Vec::new();
-    while let Some((_, after)) = rest.split_first() {
-        match expression(rest, now) {
-            Some((span, used)) if found.len() < EXPRESSIONS_MAX => {
-                found.push(span);
-                rest = rest.get(used.max(1)..).unwrap_or_default();
-            }
-            Some(_) => break,
-            None => rest = after,
+    let mut place = 0;
+    let mut found: Vec<Span> = Vec::new();
+    // "from .. to ..": the expression that opened it, until the one that closes it.
+    let mut opened: Option<Span> = None;
+    let is = |place: usize, words: &[&str]| {
+        tokens.get(place).is_some_and(|token| words.contains(&token.text.as_str()))
+    };
+    while place < tokens.len() && found.len() < EXPRESSIONS_MAX {
+        let rest = tokens.get(place..).unwrap_or_default();
+        let Some((span, used)) = expression(rest, now) else {
+            place += 1;
+            continue;
+        };
+        let opens = place.checked_sub(1).is_some_and(|before| is(before, OPENING));
+        place += used.max(1);
+        if let Some(first) = opened.take().filter(|first| first.from < span.to) {
+            found.push(Span { from: first.from, to: span.to });
+        } else if opens && is(place, JOINING) {
+            opened = Some(span);
+            place += 1;
+        } else {
+            found.push(span);
         }
     }
+    found.extend(opened);
     found
+}
+
+const OPENING: &[&str] = &["between", "from", "zwischen", "vom", "von", "entre", "du"];
+const JOINING: &[&str] = &["and", "to", "until", "till", "through", "und", "bis", "et", "au"];
+
+/// A distance in time from something that is no date: "two weeks before the move".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distance {
+    /// What it is measured from, as it was written.
+    pub event: String,
+    count: i64,
+    unit: Unit,
+}
+
+impl Distance {
+    /// The distance a text speaks of first, if it does.
+    #[must_use]
+    pub fn of(text: &str, at: i64) -> Option<Self> {
+        let now = date_of(at)?;
+        let tokens = tokens(text);
+        (0..tokens.len()).find_map(|place| {
+            let rest = tokens.get(place..)?;
+            let [count, unit, way, event @ ..] = rest else { return None };
+            let (count, unit) = (calendar::count(&count.text)?, calendar::unit(&unit.text)?);
+            let count = match way.text.as_str() {
+                "before" | "vor" | "avant" => -count,
+                "after" | "nach" => count,
+                _ => return None,
+            };
+            if event.is_empty() || simple(event, now).is_some() {
+                return None;
+            }
+            let words: Vec<&str> = event.iter().map(|token| token.text.as_str()).collect();
+            Some(Distance { event: words.join(" "), count, unit })
+        })
+    }
+
+    /// The days at this distance from `day` (since the Unix epoch).
+    #[must_use]
+    pub fn from(&self, day: i32) -> Option<Span> {
+        moved(date_of(i64::from(day).saturating_mul(DAY_MS))?, self.count, self.unit)
+    }
 }
 
 fn tokens(text: &str) -> Vec<Token> {
@@ -197,6 +252,11 @@ fn simple(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
         return Some((Span::days_from(day, 1), 1));
     }
     if let Some(way) = calendar::way(&first.text) {
+        let count = word(1).and_then(calendar::count).filter(|_| way < 0);
+        if let (Some(count), Some(unit)) = (count, word(2).and_then(calendar::unit)) {
+            let start = moved(now, -count, unit)?;
+            return Some((Span { from: start.from, to: number(now).saturating_add(1) }, 3));
+        }
         return relative(way, word(1)?, now).map(|span| (span, 2));
     }
     numeric(tokens, now)
@@ -216,6 +276,7 @@ fn simple(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
             Some((Span::days_from(day, 1), used))
         })
         .or_else(|| season(tokens, now))
+        .or_else(|| ordinal(first, now))
         .or_else(|| {
             let first_day = Date::new(year(&first.text)?, 1, 1).ok()?;
             Some((Span::until(first_day, year_after(first_day)?), 1))
@@ -284,6 +345,17 @@ fn dated(year: Option<i16>, month: i8, day: i8, now: Date) -> Option<Date> {
                 .or_else(|| Date::new(now.year().checked_sub(1)?, month, day).ok())
         }
     }
+}
+
+/// "the 15th", which was last.
+fn ordinal(token: &Token, now: Date) -> Option<(Span, usize)> {
+    let day = calendar::day(&token.text).filter(|_| token.text.ends_with(char::is_alphabetic))?;
+    let this = Date::new(now.year(), now.month(), day).ok().filter(|date| *date <= now);
+    let last = || {
+        let before = now.first_of_month().yesterday().ok()?;
+        Date::new(before.year(), before.month(), day).ok()
+    };
+    Some((Span::days_from(this.or_else(last)?, 1), 1))
 }
 
 fn season(tokens: &[Token], now: Date) -> Option<(Span, usize)> {

@@ -1,7 +1,7 @@
 //! What each signal weighs in the ranking.
 
 /// Neighbours on each side that can lend words (items).
-pub const REACH: usize = 6;
+pub(super) const REACH: usize = 6;
 
 /// The weights of all signals, with defaults as measured (docs/retrieval.md).
 #[derive(Clone, Debug, PartialEq)]
