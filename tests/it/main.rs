@@ -12,6 +12,7 @@ mod contract;
 mod failure;
 mod harness;
 mod hostile;
+mod retrieval;
 mod rules;
 mod simulation;
 mod smoke;
