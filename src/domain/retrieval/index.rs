@@ -76,6 +76,11 @@ impl Names {
         self.numbers.get(name).copied()
     }
 
+    /// The number of a name that some item has.
+    pub(super) fn in_use(&self, name: &str) -> Option<u32> {
+        self.known(name).filter(|number| self.uses.get(wide(*number)).is_some_and(|uses| *uses > 0))
+    }
+
     /// Names that begin like this, with their numbers.
     pub(super) fn beginning(&self, head: &str) -> impl Iterator<Item = (&str, u32)> {
         let from = self.numbers.range::<str, _>((Bound::Included(head), Bound::Unbounded));
@@ -217,11 +222,12 @@ impl Index {
         let Some(number) = self.by_seq.remove(&seq) else { return false };
         let Some(entry) = self.entry_mut(number) else { return false };
         entry.alive = false;
-        let (length, sender) = (u64::from(entry.length), entry.sender);
+        let (length, sender, role) = (u64::from(entry.length), entry.sender, entry.role);
         let (session, place, before, after) =
             (entry.session, (entry.at, entry.seq), entry.before, entry.after);
         self.total_length = self.total_length.saturating_sub(length);
         self.senders.give_back(sender);
+        self.roles.give_back(role);
         self.moments.remove(&number);
         self.link(before, after);
         if let Ok(place) = self.order.binary_search(&place) {

@@ -85,6 +85,9 @@ impl<'a> Signals<'a> {
             Some(_) => factor *= weights.speaker_later,
             None => {}
         }
+        if asked.role == Some(entry.role) {
+            factor *= weights.role;
+        }
         if asked.for_time && traits.time {
             factor *= weights.time_asked;
         }

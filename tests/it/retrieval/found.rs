@@ -174,3 +174,28 @@ fn a_question_without_words_finds_nothing_and_one_of_a_person_theirs() {
     assert_eq!(seqs(&ask(&index, "What did Bob say?"))[..1], [4]);
     assert_eq!(index.newest(&Filter::default(), 2), [5, 4]);
 }
+
+#[test]
+fn who_asks_speaks_of_what_they_said_and_of_what_the_other_said() {
+    let index = Index::of([
+        Prepared::of(&Source { content: "A good restaurant", role: "user", ..far_apart(1) }),
+        Prepared::of(&Source { content: "A good restaurant", role: "assistant", ..far_apart(2) }),
+    ]);
+    assert_eq!(seqs(&ask(&index, "Which restaurant did I like?")), [1, 2]);
+    assert_eq!(seqs(&ask(&index, "Which restaurant did you tell me about?")), [2, 1]);
+}
+
+#[test]
+fn a_role_that_is_also_a_thing_stays_a_word_of_the_question() {
+    let meeting = |seq, sender: &'static str, content: &'static str| {
+        Prepared::of(&Source { sender, content, ..far_apart(seq) })
+    };
+    let index = Index::of([
+        meeting(1, "User Interface", "The buttons should be green"),
+        meeting(2, "Project Manager", "The user interface costs too much"),
+        meeting(3, "Marketing", "People want fewer buttons"),
+    ]);
+    assert_eq!(ask(&index, "Why does the user interface cost so much?")[0].seq, 2);
+    assert_eq!(ask(&index, "What did User Interface say of the buttons?")[0].seq, 1);
+    assert_eq!(ask(&index, "what does marketing want?")[0].seq, 3);
+}
