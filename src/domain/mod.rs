@@ -17,6 +17,7 @@ pub mod principal;
 pub mod published;
 pub mod relevance;
 pub mod reply;
+pub mod retrieval;
 pub mod roster;
 pub mod sentiment;
 pub mod sse;

@@ -13,6 +13,7 @@ mod failure;
 mod harness;
 mod hostile;
 mod mcp;
+mod retrieval;
 mod rules;
 mod simulation;
 mod smoke;
