@@ -1,10 +1,13 @@
 //! What all sources offer together, under names that are the gateway's.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use rmcp::model::{Prompt, Resource, ResourceTemplate, Tool};
 
-use super::listing::Listing;
+use super::{listing::Listing, search};
 use crate::{
     backplane::mcp::offers::resources_of,
     domain::{
@@ -14,6 +17,7 @@ use crate::{
             uris::{expands, scheme},
         },
         principal::Principal,
+        retrieval::Index,
     },
 };
 
@@ -53,6 +57,7 @@ pub struct Catalogue {
     resources_of: BTreeMap<String, Arc<str>>,
     templates_of: Vec<(String, Arc<str>)>,
     schemes: BTreeMap<String, Option<Arc<str>>>,
+    index: Arc<OnceLock<Index>>,
 }
 
 impl Catalogue {
@@ -142,6 +147,12 @@ impl Catalogue {
                 self.templates.push(template.clone());
             }
         }
+    }
+
+    /// The tools as they are looked for; made when somebody first looks.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        self.index.get_or_init(|| search::index(&self.tools))
     }
 
     /// Whose a tool is.

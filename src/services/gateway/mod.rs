@@ -11,6 +11,7 @@ pub mod passes;
 mod passing;
 pub mod roster;
 mod sealed;
+pub mod search;
 pub mod server;
 pub mod shelf;
 pub mod turning;

@@ -26,7 +26,7 @@ use super::{
     catalogue::Whose,
     foreign::{self, Reply, What},
     passing::{Answers, Missed, Passing},
-    turning,
+    search, turning,
 };
 use crate::{
     backplane::{
@@ -88,12 +88,33 @@ impl GatewayServer {
         self.gateway.own.watch(asker.visitor.clone(), &source, uri, &listing.live)
     }
 
+    /// Whether tools are looked for instead of listed.
+    fn searches(&self, view: &View) -> bool {
+        let settings = &self.gateway.settings;
+        let tools = view.catalogue.tools.len();
+        search::is_on(settings.gateway_tool_search, tools, settings.gateway_tools_listed_max)
+    }
+
     async fn call(
         &self,
-        asked: CallToolRequestParams,
+        mut asked: CallToolRequestParams,
         asker: &Asker,
     ) -> Result<CallToolResponse, ErrorData> {
         let view = self.gateway.view(&asker.visitor.principal).await;
+        if self.searches(&view) && asked.name == search::SEARCH_TOOLS {
+            let arguments = asked.arguments.unwrap_or_default();
+            let found = search::search(&view.catalogue, &arguments);
+            return Ok(found.unwrap_or_else(|failure| failed(&failure)).into());
+        }
+        if self.searches(&view) && asked.name == search::CALL_TOOL {
+            let mut arguments = asked.arguments.take().unwrap_or_default();
+            let name = arguments.get("name").and_then(Value::as_str).unwrap_or_default();
+            asked.name = name.to_owned().into();
+            asked.arguments = match arguments.remove("arguments") {
+                Some(Value::Object(arguments)) => Some(arguments),
+                Some(_) | None => None,
+            };
+        }
         let Some(Whose { source, name }) = view.catalogue.tool(&asked.name).cloned() else {
             return unknown_tool(&view, &asked.name);
         };
@@ -369,7 +390,15 @@ impl ServerHandler for GatewayServer {
         asked: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        listed!(self, asked, context, ListToolsResult, tools)
+        let view = self.gateway.view(&visitor(&context)?.principal).await;
+        if !self.searches(&view) {
+            return listed!(self, asked, context, ListToolsResult, tools);
+        }
+        let mut result = ListToolsResult::with_all_items(search::tools())
+            .with_ttl_ms(ttl(&self.gateway, &view))
+            .with_cache_scope(CacheScope::Private);
+        result.meta = missing_meta(&view);
+        Ok(result)
     }
 
     async fn list_prompts(
