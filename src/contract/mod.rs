@@ -5,3 +5,4 @@ pub mod conversation;
 pub mod event;
 pub mod health;
 pub mod item;
+pub mod log;

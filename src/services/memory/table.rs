@@ -14,7 +14,7 @@ use crate::{
         principal::Principal,
     },
     services::memory::{
-        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake,
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, entries, intake,
         store::{Filter, Page},
         value, values,
     },
@@ -23,7 +23,7 @@ use crate::{
 /// Memory's table.
 #[must_use]
 pub fn host(memory: &Memory) -> Host {
-    resources(tools(bulk::row(Host::new(), memory), memory), memory)
+    entries::rows(resources(tools(bulk::row(Host::new(), memory), memory), memory), memory)
 }
 
 /// One row of the table: a tool whose work is a method below.
