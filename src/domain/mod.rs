@@ -15,6 +15,7 @@ pub mod principal;
 pub mod published;
 pub mod relevance;
 pub mod reply;
+pub mod retrieval;
 pub mod roster;
 pub mod sentiment;
 pub mod sse;

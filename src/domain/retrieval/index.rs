@@ -1,0 +1,300 @@
+//! The index of one user: who said which words when, in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+};
+
+use super::{prepared::Prepared, temporal::Span, traits::Traits, words};
+
+/// The number of nobody: no neighbour on that side.
+pub(super) const NOBODY: u32 = u32::MAX;
+/// Postings are cleaned of removed items when these are more than this and than the others.
+const REMOVED_BEFORE_CLEANING: usize = 256;
+/// What a map's entry takes beside its key and value, in bytes, about.
+const ENTRY_BYTES: usize = 24;
+
+/// An item by its number within the index, which is given in the order of insertion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) seq: i64,
+    pub(super) at: i64,
+    pub(super) session: u32,
+    pub(super) sender: u32,
+    pub(super) role: u32,
+    /// The neighbours in its session by time, then number in the log; [`NOBODY`] at an end.
+    pub(super) before: u32,
+    pub(super) after: u32,
+    pub(super) length: u32,
+    pub(super) traits: Traits,
+    pub(super) alive: bool,
+}
+
+/// An item that has a term, and how often.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Posting {
+    pub(super) item: u32,
+    pub(super) count: u32,
+}
+
+/// Names, each with a number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    numbers: BTreeMap<String, u32>,
+    bytes: usize,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.numbers.len()).unwrap_or(NOBODY);
+        self.bytes += name.len() + size_of::<(String, u32)>() + ENTRY_BYTES;
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+
+    /// The number of a name that is known.
+    pub(super) fn known(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    /// Names that begin like this, with their numbers.
+    pub(super) fn beginning(&self, head: &str) -> impl Iterator<Item = (&str, u32)> {
+        let from = self.numbers.range::<str, _>((Bound::Included(head), Bound::Unbounded));
+        let head = head.to_owned();
+        from.take_while(move |(name, _)| name.starts_with(&head))
+            .map(|(name, number)| (name.as_str(), *number))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.numbers.iter().map(|(name, number)| (name.as_str(), *number))
+    }
+}
+
+/// Everything one user's items contribute, ready to be searched.
+///
+/// What [`super::search`] finds depends on what is in it only, never on the order it came in.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    pub(super) entries: Vec<Entry>,
+    pub(super) postings: Vec<Vec<Posting>>,
+    pub(super) terms: Names,
+    pub(super) sessions: Names,
+    pub(super) senders: Names,
+    pub(super) roles: Names,
+    pub(super) total_length: u64,
+    /// Moments that items speak of, by item.
+    pub(super) moments: HashMap<u32, Vec<Span>>,
+    by_seq: HashMap<i64, u32>,
+    timelines: Vec<BTreeMap<(i64, i64), u32>>,
+    posting_count: usize,
+}
+
+impl Index {
+    /// An index of nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Index::default()
+    }
+
+    /// An index of these items; faster than to insert them one by one in any order.
+    #[must_use]
+    pub fn of(items: impl IntoIterator<Item = Prepared>) -> Self {
+        let mut index = Index::new();
+        for item in items {
+            index.insert(&item);
+        }
+        index
+    }
+
+    /// How many items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_seq.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_seq.is_empty()
+    }
+
+    /// Whether it has the item of this number in the log.
+    #[must_use]
+    pub fn contains(&self, seq: i64) -> bool {
+        self.by_seq.contains_key(&seq)
+    }
+
+    /// What it takes on the heap, about (bytes).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let names = [&self.terms, &self.sessions, &self.senders, &self.roles];
+        let lists = self.postings.capacity() * size_of::<Vec<Posting>>();
+        let item = size_of::<Entry>() + 2 * (size_of::<(i64, i64)>() + ENTRY_BYTES);
+        names.map(|names| names.bytes).iter().sum::<usize>()
+            + lists
+            + self.posting_count * size_of::<Posting>() * 3 / 2 // lists grow ahead of need
+            + self.entries.len() * item
+    }
+
+    /// Takes an item in; one of the same number in the log gives way to it.
+    ///
+    /// Returns whether there was one. An index holds at most `u32::MAX - 1` items in its life between
+    /// two cleanings; beyond that nothing is taken in.
+    pub fn insert(&mut self, item: &Prepared) -> bool {
+        let replaced = self.remove(item.seq);
+        let Some(number) = u32::try_from(self.entries.len()).ok().filter(|n| *n != NOBODY) else {
+            return replaced;
+        };
+        let session = self.sessions.number(&item.session);
+        let (before, after) = self.join(session, (item.at, item.seq), number);
+        self.entries.push(Entry {
+            seq: item.seq,
+            at: item.at,
+            session,
+            sender: self.senders.number(&item.sender),
+            role: self.roles.number(&item.role),
+            before,
+            after,
+            length: item.length,
+            traits: item.traits,
+            alive: true,
+        });
+        self.by_seq.insert(item.seq, number);
+        self.total_length = self.total_length.saturating_add(u64::from(item.length));
+        if !item.moments.is_empty() {
+            self.moments.insert(number, item.moments.clone());
+        }
+        for (term, count) in &item.terms {
+            let place = self.terms.number(term);
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            if place == self.postings.len() {
+                self.postings.push(Vec::new());
+            }
+            if let Some(list) = self.postings.get_mut(place) {
+                list.push(Posting { item: number, count: *count });
+                self.posting_count += 1;
+            }
+        }
+        replaced
+    }
+
+    /// The same as [`Index::insert`], for an item that was changed.
+    pub fn replace(&mut self, item: &Prepared) -> bool {
+        self.insert(item)
+    }
+
+    /// Takes an item out; `false` when there is none of this number in the log.
+    pub fn remove(&mut self, seq: i64) -> bool {
+        let Some(number) = self.by_seq.remove(&seq) else { return false };
+        let Some(entry) = self.entry_mut(number) else { return false };
+        entry.alive = false;
+        let length = u64::from(entry.length);
+        let (session, place, before, after) =
+            (entry.session, (entry.at, entry.seq), entry.before, entry.after);
+        self.total_length = self.total_length.saturating_sub(length);
+        self.moments.remove(&number);
+        self.link(before, after);
+        if let Some(timeline) = self.timelines.get_mut(wide(session)) {
+            timeline.remove(&place);
+        }
+        let removed = self.entries.len() - self.by_seq.len();
+        if removed > REMOVED_BEFORE_CLEANING && removed > self.by_seq.len() {
+            self.clean();
+        }
+        true
+    }
+
+    pub(super) fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(wide(number))
+    }
+
+    pub(super) fn number_of(&self, seq: i64) -> Option<u32> {
+        self.by_seq.get(&seq).copied()
+    }
+
+    /// The items that have a term, removed ones among them.
+    pub(super) fn having(&self, term: &str) -> &[Posting] {
+        let number = self.terms.known(term);
+        number.and_then(|number| self.postings.get(wide(number))).map_or(&[], Vec::as_slice)
+    }
+
+    /// The words of every sender's name, with the sender's number.
+    pub(super) fn sender_words(&self) -> impl Iterator<Item = (Vec<words::Word>, u32)> {
+        self.senders.iter().map(|(name, number)| (words::words(name), number))
+    }
+
+    fn entry_mut(&mut self, number: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(wide(number))
+    }
+
+    /// Puts a number into its session's timeline and between its neighbours.
+    fn join(&mut self, session: u32, place: (i64, i64), number: u32) -> (u32, u32) {
+        let at = wide(session);
+        if at >= self.timelines.len() {
+            self.timelines.resize_with(at.saturating_add(1), BTreeMap::new);
+        }
+        let Some(timeline) = self.timelines.get_mut(at) else { return (NOBODY, NOBODY) };
+        let before = timeline.range(..place).next_back().map_or(NOBODY, |(_, number)| *number);
+        let after = timeline.range(place..).next().map_or(NOBODY, |(_, number)| *number);
+        timeline.insert(place, number);
+        if let Some(entry) = self.entry_mut(before) {
+            entry.after = number;
+        }
+        if let Some(entry) = self.entry_mut(after) {
+            entry.before = number;
+        }
+        (before, after)
+    }
+
+    fn link(&mut self, before: u32, after: u32) {
+        if let Some(entry) = self.entry_mut(before) {
+            entry.after = after;
+        }
+        if let Some(entry) = self.entry_mut(after) {
+            entry.before = before;
+        }
+    }
+
+    /// Gives the living new numbers and drops the rest.
+    fn clean(&mut self) {
+        let mut next = 0_u32;
+        let numbers: Vec<u32> = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let number = if entry.alive { next } else { NOBODY };
+                next += u32::from(entry.alive);
+                number
+            })
+            .collect();
+        let renumbered = |number: u32| numbers.get(wide(number)).copied().unwrap_or(NOBODY);
+        self.entries.retain(|entry| entry.alive);
+        for entry in &mut self.entries {
+            entry.before = renumbered(entry.before);
+            entry.after = renumbered(entry.after);
+        }
+        let maps = self.timelines.iter_mut().flat_map(BTreeMap::values_mut);
+        for number in maps.chain(self.by_seq.values_mut()) {
+            *number = renumbered(*number);
+        }
+        let moments = std::mem::take(&mut self.moments).into_iter();
+        self.moments = moments.map(|(number, spans)| (renumbered(number), spans)).collect();
+        self.posting_count = 0;
+        for list in &mut self.postings {
+            list.retain_mut(|posting| {
+                posting.item = renumbered(posting.item);
+                posting.item != NOBODY
+            });
+            list.shrink_to_fit();
+            self.posting_count += list.len();
+        }
+    }
+}
+
+/// A number of an item, term or name as a place in a list.
+pub(super) fn wide(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
