@@ -40,7 +40,7 @@ pub struct Component {
     /// Size on disk, in bytes, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
-    /// Entries that wait, where that has a meaning.
+    /// Entries that wait, or items that are there, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<usize>,
     /// For how long the oldest of them has waited, in seconds.
@@ -49,6 +49,12 @@ pub struct Component {
     /// Entries set aside, because they were refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
+    /// Up to where memory's log is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    /// Entries that memory has beyond that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<i64>,
 }
 
 /// One service and its endpoints.

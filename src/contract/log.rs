@@ -43,6 +43,8 @@ pub enum Entry {
     Within {
         /// The name.
         epoch: String,
+        /// The log's newest number when the stream began.
+        head: i64,
     },
 }
 
@@ -89,6 +91,6 @@ mod tests {
         check(json!({"removed": {"user_id": "u", "item_seq": 7, "item_id": "m"}}));
         check(json!({"forgotten": {"user_id": "u"}}));
         check(json!({"began": {"epoch": "e"}}));
-        check(json!({"within": {"epoch": "e"}}));
+        check(json!({"within": {"epoch": "e", "head": 7}}));
     }
 }

@@ -11,11 +11,11 @@ use clap::Args;
 use crate::{
     backplane::{
         client::Clients,
-        config::{Calls, Http, Identity, Logs, Services},
+        config::{Calls, Http, Identity, Index as IndexSettings, Logs, Services},
     },
     http::{doors, health::Reporter, routes::at},
     process::{Exit, Ground, memory::root},
-    services::cognition::Cognition,
+    services::cognition::{Cognition, index::Index},
 };
 
 /// The port cognition listens on unless told otherwise.
@@ -39,6 +39,9 @@ pub struct Settings {
     /// Discovery.
     #[command(flatten)]
     pub services: Services,
+    /// The index.
+    #[command(flatten)]
+    pub index: IndexSettings,
 }
 
 /// Runs cognition on `listener` until `shutdown`.
@@ -58,6 +61,9 @@ pub async fn run(
         &settings.services,
     )
     .await?;
+    let index = Index::open(&settings.index, &ground.metrics)?;
+    let control = Clients::new(ground.clients.clone(), "control".to_owned());
+    index.follow(&ground.house, control.of("memory")?);
     let reporter = Reporter {
         service: "cognition",
         title: "Cognition Service",
@@ -66,12 +72,13 @@ pub async fn run(
         database: None,
         writer: None,
         outbox: None,
+        index: Some(index.clone()),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
     let metrics = ground.metrics.clone();
     let routes = move |clients: Rc<Clients>| {
-        let cognition = Rc::new(Cognition::new(clients, metrics.clone()));
+        let cognition = Rc::new(Cognition::new(clients, index.clone(), metrics.clone()));
         let table: doors::Table = Rc::new(cognition.host());
         move |config: &mut ServiceConfig| {
             config

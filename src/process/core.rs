@@ -121,6 +121,7 @@ pub async fn run(
         database: Some(database.clone()),
         writer: None,
         outbox: Some(outbox.clone()),
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

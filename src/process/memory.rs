@@ -91,6 +91,7 @@ pub async fn run(
         database: Some(memory.database().clone()),
         writer: Some(memory.writer()),
         outbox: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -5,6 +5,7 @@
 mod calls;
 mod data;
 mod identity;
+mod index;
 mod outbox;
 mod services;
 
@@ -16,6 +17,7 @@ pub use self::{
     calls::Calls,
     data::{Data, Storage},
     identity::Identity,
+    index::Index,
     outbox::Outbox,
     services::{Services, prefixed_services},
 };

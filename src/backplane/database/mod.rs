@@ -118,14 +118,17 @@ pub enum Store {
     Core,
     /// Memory's.
     Memory,
+    /// Cognition's, which can be made again from memory's.
+    Cognition,
 }
 
 impl Store {
-    /// The `application_id` of SQLite's header: "CtxC" and "CtxM".
+    /// The `application_id` of SQLite's header: "CtxC", "CtxM" and "CtxI".
     fn mark(self) -> i32 {
         match self {
             Store::Core => 0x4374_7843,
             Store::Memory => 0x4374_784d,
+            Store::Cognition => 0x4374_7849,
         }
     }
 
@@ -135,6 +138,7 @@ impl Store {
         match self {
             Store::Core => "core",
             Store::Memory => "memory",
+            Store::Cognition => "cognition",
         }
     }
 }

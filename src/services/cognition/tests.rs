@@ -1,4 +1,5 @@
-//! Cognition as its callers see it, with a real socket where memory is, or nothing there.
+//! Cognition as its callers see it, with an index on disk, and a real socket where memory is, or
+//! nothing there.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +11,7 @@ use super::*;
 use crate::{
     backplane::{
         client::ClientsShared,
-        config::{Calls, Services},
+        config::{Calls, Index as IndexSettings, Services},
         discovery::{Discovery, DiscoveryActor, Register, Source},
         host::{Asked, Content},
         token::Tokens,
@@ -25,6 +26,8 @@ struct Settings {
     calls: Calls,
     #[command(flatten)]
     services: Services,
+    #[command(flatten)]
+    index: IndexSettings,
 }
 
 /// Cognition with a memory that knows the answers to some paths.
@@ -32,7 +35,9 @@ struct Rig {
     host: Host,
     metrics: Metrics,
     memory: Option<ServerHandle>,
+    index: Index,
     _discovery: Discovery,
+    _data: tempfile::TempDir,
 }
 
 impl Rig {
@@ -74,8 +79,13 @@ impl Rig {
     }
 
     async fn at(url: String, memory: Option<ServerHandle>) -> Rig {
-        let Settings { calls, services } = Settings::parse_from(["test", "--max-retries", "0"]);
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().display().to_string();
+        let arguments =
+            ["test", "--max-retries", "0", "--data-dir", &folder, "--index-wait-max", "0.05"];
+        let Settings { calls, services, index } = Settings::parse_from(arguments);
         let (house, metrics, calls) = (House::new(), Metrics::new("cognition"), Arc::new(calls));
+        let index = Index::open(&index, &metrics).unwrap();
         let discovery = DiscoveryActor::start(&house, &metrics, &calls, &services);
         let register =
             Register { service: "memory".to_owned(), urls: vec![url], source: Source::Runtime };
@@ -90,11 +100,22 @@ impl Rig {
         };
         let clients = Clients::new(shared, "test".to_owned());
         Rig {
-            host: Rc::new(Cognition::new(clients, metrics.clone())).host(),
+            host: Rc::new(Cognition::new(clients, index.clone(), metrics.clone())).host(),
             metrics,
             memory,
+            index,
             _discovery: discovery,
+            _data: data,
         }
+    }
+
+    /// Has this in the index, as the follower would bring it.
+    async fn indexed(self, entries: Vec<(i64, Value)>) -> Rig {
+        let batch: Vec<(i64, String)> =
+            entries.iter().map(|(seq, entry)| (*seq, entry.to_string())).collect();
+        let upto = batch.last().unwrap().0;
+        self.index.apply_written(Arc::new(batch), upto).await.unwrap();
+        self
     }
 
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
@@ -140,13 +161,18 @@ fn item(seq: i64, conversation: &str, content: &str) -> Value {
     })
 }
 
-fn answers() -> Vec<(&'static str, u16, Value)> {
-    let newest = json!([item(3, "d", "lunch"), item(2, "c", "red kite, mail a@b.org")]);
-    let conversation = json!([item(2, "c", "red kite, mail a@b.org"), item(1, "c", "old kite")]);
+/// What was said, in the index.
+fn said() -> Vec<(i64, Value)> {
     vec![
-        ("history/u?limit=500", 200, newest),
-        ("history/u/conversation/c?limit=1000", 200, conversation),
+        (1, json!({"stored": item(1, "c", "old kite")})),
+        (2, json!({"stored": item(2, "c", "red kite, mail a@b.org")})),
+        (3, json!({"stored": item(3, "d", "lunch")})),
     ]
+}
+
+/// A memory that has come to this number.
+fn head(seq: i64) -> Vec<(&'static str, u16, Value)> {
+    vec![("log/head", 200, json!([{ "seq": seq }]))]
 }
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -155,44 +181,172 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[actix::test]
-async fn tools_answer_from_what_memory_holds() {
-    let rig = Rig::with(&answers()).await;
-    let reply = rig.call("get_context", json!({"query": "kite"})).await.unwrap();
-    assert_eq!(ids(&reply["context"]), ["2", "3"]);
+async fn tools_answer_from_what_the_index_holds() {
+    let rig = Rig::with(&head(3)).await.indexed(said()).await;
+    let reply = rig.call("get_context", json!({"query": "lunch"})).await.unwrap();
+    assert_eq!(ids(&reply["context"])[0], "3");
+    assert_eq!(reply["context"][0]["reasons"]["terms"], json!(["lunch"]));
+    assert_eq!((&reply["index_seq"], reply.get("error")), (&json!(3), None));
     let asked = json!({"query": "kite", "conversation_id": "c", "limit": 2});
     let reply = rig.call("get_context", asked).await.unwrap();
-    assert_eq!(ids(&reply["relevant_items"]), ["2", "1"]);
+    let mut found = ids(&reply["relevant_items"]);
+    found.sort_unstable();
+    assert_eq!(found, ["1", "2"]);
     let text = rig.metrics.render(&House::new());
     assert!(text.contains("context_generation_total 2"), "{text}");
 
     let asked = json!({"conversation_id": "c", "analysis_type": "summary"});
     let reply = rig.call("analyze_conversation", asked).await.unwrap();
     assert_eq!(reply["results"]["message_count"], json!(2));
-    let reply = rig.call("search_history", json!({"query": "kite"})).await.unwrap();
-    assert_eq!(ids(&reply["results"]), ["2"]);
+    let reply = rig.call("search_history", json!({"query": "lunch"})).await.unwrap();
+    assert_eq!(ids(&reply["results"]), ["3"]);
+    assert_eq!(reply["results"][0]["_conversation_data"]["message_count"], json!(1));
     let reply = rig.call("summarize_history", json!({})).await.unwrap();
-    assert_eq!(reply["summary"]["time_span"], json!("1 minute"));
+    assert_eq!(reply["summary"]["time_span"], json!("2 minutes"));
     let reply = rig.call("summarize_history", json!({"conversation_id": "c"})).await.unwrap();
     assert_eq!(reply["summary"]["key_points"][0], json!("old kite"));
     rig.end().await;
 }
 
 #[actix::test]
+async fn conditions_hold_for_every_item() {
+    let with = |mut item: Value, key: &str, value: Value| {
+        item[key] = value;
+        json!({ "stored": item })
+    };
+    let entries = vec![
+        (1, with(item(1, "c", "a red kite"), "role", json!("assistant"))),
+        (2, with(item(2, "c", "a kite"), "metadata", json!({"mood": "good", "n": 2, "x": null}))),
+        (3, with(item(3, "d", "kites"), "metadata", json!({"mood": "bad", "n": 2.5, "t": true}))),
+    ];
+    let rig = Rig::with(&head(3)).await.indexed(entries).await;
+    for (further, expected) in [
+        (json!({}), vec!["1", "2", "3"]),
+        (json!({"role": "assistant"}), vec!["1"]),
+        (json!({"from": "2026-01-01T00:02:00Z"}), vec!["2", "3"]),
+        (json!({"to": "2026-01-01T00:02:00Z"}), vec!["1"]),
+        (json!({"conversation_id": "d", "conversation_only": true}), vec!["3"]),
+        (json!({"metadata": {"mood": "good"}}), vec!["2"]),
+        (json!({"metadata": {"n": 2}}), vec!["2"]),
+        (json!({"metadata": {"n": 2.5, "t": true}}), vec!["3"]),
+        (json!({"metadata": {"x": null}}), vec!["2"]),
+        (json!({"metadata": {"n": "2"}}), vec![]),
+        (json!({"metadata": {"mood": "good"}, "role": "assistant"}), vec![]),
+    ] {
+        for query in [json!("kite"), Value::Null] {
+            let mut asked = further.clone();
+            asked["query"] = query;
+            let reply = rig.call("get_context", asked.clone()).await.unwrap();
+            let mut found = ids(&reply["context"]);
+            found.sort_unstable();
+            assert_eq!(found, expected, "{asked}");
+            if asked["query"].is_string() {
+                let reply = rig.call("search_history", asked.clone()).await.unwrap();
+                let mut found = ids(&reply["results"]);
+                found.sort_unstable();
+                assert_eq!(found, expected, "search {asked}");
+            }
+        }
+    }
+    rig.end().await;
+}
+
+#[actix::test]
+async fn what_is_changed_removed_and_forgotten_is_so_in_the_index() {
+    let rig = Rig::with(&head(7)).await.indexed(said()).await;
+    let found = async |rig: &Rig, query: &str| {
+        let reply = rig.call("search_history", json!({"query": query})).await.unwrap();
+        ids(&reply["results"]).join(" ")
+    };
+    assert_eq!(found(&rig, "lunch").await, "3");
+    let mut changed = item(3, "d", "dinner");
+    changed["metadata"] = json!({"updated_at": "now"});
+    let removed = json!({"removed": {"user_id": "u", "item_seq": 1, "item_id": "1"}});
+    let rig = rig.indexed(vec![(4, json!({ "changed": changed })), (5, removed)]).await;
+    assert_eq!((found(&rig, "lunch").await, found(&rig, "dinner").await), ("".into(), "3".into()));
+    assert_eq!(found(&rig, "old").await, "");
+    assert_eq!(rig.index.condition().items, 2);
+    let rig = rig
+        .indexed(vec![
+            (6, json!({"forgotten": {"user_id": "u"}})),
+            (7, json!({"stored": item(7, "e", "a kite after all")})),
+        ])
+        .await;
+    assert_eq!((found(&rig, "dinner").await, found(&rig, "kite").await), ("".into(), "7".into()));
+    let reply = rig.call("get_context", json!({})).await.unwrap();
+    assert_eq!(ids(&reply["context"]), ["7"]);
+    assert_eq!(rig.index.condition().items, 1);
+    rig.end().await;
+}
+
+#[actix::test]
+async fn what_the_index_has_not_yet_is_read_from_memory_and_the_answer_says_so() {
+    let mut answers = head(6);
+    let mut changed = item(3, "d", "dinner");
+    changed["metadata"] = json!({"mood": "good"});
+    let tail = json!([
+        {"seq": 4, "entry": {"removed": {"user_id": "u", "item_seq": 2, "item_id": "2"}}},
+        {"seq": 5, "entry": {"changed": changed}},
+        {"seq": 6, "entry": {"stored": item(6, "e", "a brand new kite")}},
+        {"upto": 6, "more": false},
+    ]);
+    answers.push(("log/entries/u?after=3&limit=1000", 200, tail));
+    answers.push(("log/entries/u?after=6&limit=1000", 200, json!([{"upto": 6, "more": false}])));
+    let rig = Rig::with(&answers).await.indexed(said()).await;
+    let reply = rig.call("get_context", json!({"query": "kite", "limit": 3})).await.unwrap();
+    let mut found = ids(&reply["context"]);
+    found.sort_unstable();
+    assert_eq!(found, ["1", "3", "6"], "also what fills the rest");
+    assert_eq!((&reply["index_seq"], &reply["tail_entries"]), (&json!(6), &json!(3)));
+    assert_eq!(reply.get("error"), None);
+    let asked = json!({"query": "dinner", "metadata": {"mood": "good"}});
+    let reply = rig.call("search_history", asked).await.unwrap();
+    assert_eq!(ids(&reply["results"]), ["3"]);
+    assert_eq!(ids(&rig.call("get_context", json!({})).await.unwrap()["context"]), ["6", "3", "1"]);
+    // Then the follower brings the same.
+    let rig = rig
+        .indexed(vec![
+            (4, json!({"removed": {"user_id": "u", "item_seq": 2, "item_id": "2"}})),
+            (5, json!({"changed": item(3, "d", "dinner")})),
+            (6, json!({"stored": item(6, "e", "a brand new kite")})),
+        ])
+        .await;
+    let reply = rig.call("get_context", json!({"min_seq": 6})).await.unwrap();
+    assert_eq!(ids(&reply["context"]), ["6", "3", "1"]);
+    assert_eq!(reply.get("tail_entries"), None);
+    rig.end().await;
+}
+
+#[actix::test]
+async fn a_number_that_memory_has_not_reached_is_said_not_to_be_seen() {
+    let mut answers = head(3);
+    answers.push(("log/entries/u?after=3&limit=1000", 200, json!([{"upto": 3, "more": false}])));
+    let rig = Rig::with(&answers).await.indexed(said()).await;
+    let reply = rig.call("get_context", json!({"query": "kite", "min_seq": 9})).await.unwrap();
+    assert_eq!((&reply["error"], &reply["index_seq"]), (&json!("index_behind"), &json!(3)));
+    assert_eq!(ids(&reply["context"]).len(), 3);
+    rig.end().await;
+}
+
+#[actix::test]
 async fn resources_list_the_same_as_typed_objects() {
-    let rig = Rig::with(&answers()).await;
+    let rig = Rig::with(&head(3)).await.indexed(said()).await;
     let query = [("query", "lunch"), ("limit", "1"), ("user_id", "u")];
     let entries = rig.read("context/u", &query).await.unwrap();
     let types: Vec<&Value> = entries.iter().map(|entry| &entry["type"]).collect();
     assert_eq!(types, ["metadata", "summary", "entities", "item"]);
     assert_eq!(entries[0]["query"], json!("lunch"));
     assert_eq!(entries[3]["content"], json!("lunch"));
-    assert_eq!(entries[3]["data"]["relevance_score"], json!(1.0));
+    assert_eq!(entries[3]["data"]["reasons"]["signals"], json!(["terms"]));
 
     let entries = rig.read("context/u/query/red%20kite", &[]).await.unwrap();
     assert_eq!(entries[3]["id"], json!("2"));
     let entries = rig.read("context/u/conversation/c", &[]).await.unwrap();
     assert_eq!(entries[0]["conversation_id"], json!("c"));
     assert_eq!(entries[0]["count"], json!(3));
+    let only = [("conversation_only", "true"), ("min_seq", "3")];
+    let entries = rig.read("context/u/conversation/c", &only).await.unwrap();
+    assert_eq!(entries[0]["count"], json!(2));
     let entries = rig.read("conversation_analysis/c/topics", &[]).await.unwrap();
     assert_eq!(entries[0]["results"]["keywords"][0]["word"], json!("kite"));
     for path in ["entities/u", "entities/u/conversation/c"] {
@@ -204,40 +358,82 @@ async fn resources_list_the_same_as_typed_objects() {
 }
 
 #[actix::test]
-async fn without_memory_every_answer_is_empty_and_says_why() {
-    let rig = Rig::without_memory().await;
-    let asked = json!({"query": "q", "conversation_id": "c"});
-    for (tool, empty) in [
-        ("get_context", ("context", json!([]))),
-        ("analyze_conversation", ("message_count", json!(0))),
-        ("search_history", ("results", json!([]))),
+async fn without_memory_every_answer_is_of_the_index_and_says_why() {
+    let rig = Rig::without_memory().await.indexed(said()).await;
+    let asked = json!({"query": "kite", "conversation_id": "c"});
+    for (tool, told) in [
+        ("get_context", ("count", json!(3))),
+        ("analyze_conversation", ("message_count", json!(2))),
+        ("search_history", ("count", json!(2))),
         ("summarize_history", ("user_id", json!("u"))),
     ] {
         let reply = rig.call(tool, asked.clone()).await.unwrap();
         assert_eq!(reply["error"], json!(MEMORY_UNAVAILABLE), "{tool}");
         assert!(reply["error_detail"].is_string(), "{tool}");
-        assert_eq!(reply[empty.0], empty.1, "{tool}");
+        assert_eq!(reply[told.0], told.1, "{tool}");
     }
     let entries = rig.read("context/u", &[]).await.unwrap();
     assert_eq!(entries[1]["type"], json!("error"));
     let entries = rig.read("entities/u", &[]).await.unwrap();
     assert_eq!(entries[0]["error"], json!(MEMORY_UNAVAILABLE));
+    assert_eq!(entries[1]["entity_type"], json!("email"));
     let entries = rig.read("conversation_analysis/c/summary", &[]).await.unwrap();
     assert_eq!(entries[0]["error"], json!(MEMORY_UNAVAILABLE));
     let found = rig.call("extract_entities", json!({"content": "at 10:30"})).await.unwrap();
     let time = json!({"time": [{"type": "time", "value": "10:30"}]});
     assert_eq!(found, json!({"user_id": "u", "content": "at 10:30", "entities": time}));
+    // Who has to have seen no more than the index has need not ask memory.
+    let seen = rig.call("get_context", json!({"query": "kite", "min_seq": 3})).await.unwrap();
+    assert_eq!(seen.get("error"), None);
 }
 
 #[actix::test]
 async fn what_memory_refuses_is_the_callers_and_what_it_breaks_is_not() {
     let refusal = json!({"error": {"code": "permission_denied", "message": "no"}});
-    let rig = Rig::with(&[("history/u?limit=500", 403, refusal)]).await;
+    let rig = Rig::with(&[("log/head", 403, refusal)]).await;
     let refused = rig.call("get_context", json!({})).await.unwrap_err();
     assert_eq!(refused.kind, Kind::PermissionDenied);
+    rig.end().await;
+    let rig = Rig::with(&[]).await;
     let asked = json!({"conversation_id": "unheard of"});
     let reply = rig.call("analyze_conversation", asked).await.unwrap();
     assert_eq!(reply["error"], json!(MEMORY_ERROR), "a path memory does not have");
+    rig.end().await;
+}
+
+#[actix::test]
+async fn one_users_answer_never_holds_anothers_item() {
+    let words = ["kite", "boat", "lunch", "harbour"];
+    let mut entries = Vec::new();
+    for seq in 1..=200_i64 {
+        let mut item = item(seq % 60, "c", words[usize::try_from(seq).unwrap() % words.len()]);
+        item["seq"] = json!(seq);
+        item["id"] = json!(format!("{seq}"));
+        item["user_id"] = json!(["u", "v", "w", "u/v"][usize::try_from(seq / 3).unwrap() % 4]);
+        entries.push((seq, json!({ "stored": item })));
+    }
+    let rig = Rig::with(&head(200)).await.indexed(entries).await;
+    let mut seen = 0;
+    for user in ["u", "v", "w", "u/v", "nobody", ""] {
+        for query in words.iter().chain(&["kite boat lunch", "", "c ann"]) {
+            let caller = || Principal::Service { name: "s".into() };
+            let asked =
+                json!({"user_id": user, "query": query, "limit": 100, "conversation_id": "c"});
+            let asked = asked.as_object().unwrap().clone();
+            for tool in ["get_context", "search_history"] {
+                let Ok(reply) = rig.host.call(tool, caller(), asked.clone()).await else {
+                    assert!(user.is_empty() || query.is_empty(), "{tool} {user:?} {query:?}");
+                    continue;
+                };
+                let list = reply.get("context").or(reply.get("results")).unwrap();
+                for item in list.as_array().unwrap() {
+                    assert_eq!(item["user_id"], json!(user));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 500, "{seen}");
     rig.end().await;
 }
 
@@ -247,6 +443,11 @@ async fn what_is_asked_wrongly_is_refused_before_memory_is_asked() {
     for (tool, arguments, kind) in [
         ("get_context", json!({"user_id": "v"}), Kind::PermissionDenied),
         ("get_context", json!({"limit": "ten"}), Kind::Validation),
+        ("get_context", json!({"max_tokens": 0}), Kind::Validation),
+        ("get_context", json!({"from": "soon"}), Kind::Validation),
+        ("get_context", json!({"metadata": {"a": [1]}}), Kind::Validation),
+        ("get_context", json!({"conversation_only": true}), Kind::Validation),
+        ("reindex", json!({}), Kind::PermissionDenied),
         ("analyze_conversation", json!({}), Kind::Validation),
         ("search_history", json!({"query": " "}), Kind::Validation),
         ("summarize_history", json!({"user_id": "v"}), Kind::PermissionDenied),

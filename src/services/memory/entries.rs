@@ -180,7 +180,7 @@ impl Memory {
             .await?;
         let memory = self.clone();
         let body = stream::body(self.keep_alive, self.drain.clone(), move |mut out| async move {
-            let served = memory.serve_all(&mut out, start, epoch).await;
+            let served = memory.serve_all(&mut out, start, Entry::Within { epoch, head }).await;
             if let Err(Trouble::Failed(failure)) = served {
                 log::warn!("the stream of the log ended cause={failure}");
             }
@@ -188,9 +188,8 @@ impl Memory {
         Ok(Box::pin(body))
     }
 
-    async fn serve_all(&self, out: &mut Outlet, start: i64, epoch: String) -> Result<(), Trouble> {
-        let within =
-            serde_json::to_string(&Entry::Within { epoch }).map_err(|error| unwritten(&error))?;
+    async fn serve_all(&self, out: &mut Outlet, start: i64, within: Entry) -> Result<(), Trouble> {
+        let within = serde_json::to_string(&within).map_err(|error| unwritten(&error))?;
         // First of all, before any id: an event has the last id before it, and would be taken for one
         // that the reader has.
         out.send(Bytes::from(format!("data: {within}\n\nid: {start}\n\n"))).await?;

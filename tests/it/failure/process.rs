@@ -77,6 +77,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         database: None,
         writer: None,
         outbox: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
