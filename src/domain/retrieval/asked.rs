@@ -5,16 +5,13 @@ use std::collections::BTreeSet;
 use super::{
     index::Index,
     question::Question,
+    spelling::{kindred, parts, slips},
     temporal::{Span, spans},
     words::{Word, is_ideograph, words},
 };
 
 /// Distinct terms of a question that are looked for.
-pub const QUESTION_TERMS_MAX: usize = 64;
-/// Shorter words have no kindred.
-const KINDRED_CHARS_MIN: usize = 4;
-/// Words kindred to one word (count).
-const KINDRED_MAX: usize = 32;
+const QUESTION_TERMS_MAX: usize = 64;
 /// A beginning of a name that is shorter names nobody.
 const NICKNAME_CHARS_MIN: usize = 3;
 
@@ -29,6 +26,8 @@ pub(super) struct Term {
     pub(super) filler: bool,
     /// A character that is more often part of a word than a word.
     pub(super) part: bool,
+    /// Indexed words one slip away, when it is not indexed itself.
+    pub(super) repaired: Vec<String>,
     /// Indexed words with the same beginning.
     pub(super) kindred: Vec<String>,
 }
@@ -37,7 +36,9 @@ pub(super) struct Term {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     pub(super) terms: Vec<Term>,
+    /// The senders it names, in its order.
     pub(super) speakers: Vec<u32>,
+    /// The days it names.
     pub(super) spans: Vec<Span>,
     pub(super) for_time: bool,
     pub(super) for_number: bool,
@@ -71,17 +72,50 @@ impl Asked {
                 || pair("which", &["day", "date", "month", "year", "week", "season"]),
             for_number: pair("how", &["many", "much", "old", "far", "big"])
                 || has(&["wieviele", "combien"]),
-            for_name: has(&["who", "whom", "where", "which", "whose", "name", "wer", "wo", "qui"]),
-            for_title: has(TITLES),
+            for_name: has(NAMES_ASKED),
+            for_title: has(TITLES_ASKED),
         }
     }
 }
 
-const TITLES: &[&str] = &[
-    "book", "books", "film", "films", "movie", "movies", "song", "songs", "album", "title",
-    "called", "quote", "poem", "slogan", "series", "band", "game", "games", "novel",
+/// Words of questions that a name answers.
+const NAMES_ASKED: &[&str] = &[
+    "who",
+    "whom",
+    "whose",
+    "where",
+    "which",
+    "name",
+    "country",
+    "countries",
+    "city",
+    "cities",
+    "state",
+    "states",
+    "place",
+    "places",
+    "wer",
+    "wen",
+    "wem",
+    "wo",
+    "wohin",
+    "welche",
+    "welcher",
+    "welches",
+    "qui",
+    "ou",
+    "quel",
+    "quelle",
 ];
 
+/// Words of questions that a title or a saying answers.
+const TITLES_ASKED: &[&str] = &[
+    "book", "books", "film", "films", "movie", "movies", "song", "songs", "album", "title",
+    "called", "quote", "poem", "slogan", "series", "band", "game", "games", "novel", "buch",
+    "lied", "livre",
+];
+
+/// Words of asking, which say less than others.
 const FILLERS: &str = "
 kind kinds type types sort many often mention mentioned mentions thing things long name named time
 times way ways last first recently recent currently current describe described say said tell told
@@ -92,55 +126,44 @@ fn terms(all: &[Word], named: &BTreeSet<String>, index: &Index) -> Vec<Term> {
     let mut seen = BTreeSet::new();
     let mut terms = Vec::new();
     for word in all.iter().filter(|word| !word.stop && !named.contains(&word.plain)) {
-        if terms.len() >= QUESTION_TERMS_MAX || !seen.insert(word.stem.clone()) {
-            continue;
+        let unknown = !index.knows(&word.stem);
+        let split = if unknown { parts(&word.plain, index) } else { None };
+        let stems = split.map_or_else(|| vec![word.stem.clone()], |(a, b)| vec![a, b]);
+        for stem in stems {
+            if terms.len() >= QUESTION_TERMS_MAX || !seen.insert(stem.clone()) {
+                continue;
+            }
+            let unknown = !index.knows(&stem);
+            terms.push(Term {
+                plain: word.plain.clone(),
+                filler: FILLERS.split_ascii_whitespace().any(|filler| filler == word.plain),
+                part: word.plain.chars().all(is_ideograph) && word.plain.chars().nth(1).is_none(),
+                repaired: if unknown { slips(&stem, index) } else { Vec::new() },
+                kindred: kindred(&stem, index),
+                stem,
+            });
         }
-        terms.push(Term {
-            plain: word.plain.clone(),
-            stem: word.stem.clone(),
-            filler: FILLERS.split_ascii_whitespace().any(|filler| filler == word.plain),
-            part: word.plain.chars().all(is_ideograph) && word.plain.chars().nth(1).is_none(),
-            kindred: kindred(&word.stem, index),
-        });
     }
     terms
 }
 
-/// Indexed words that share at least three quarters of the shorter and half of the longer word.
-fn kindred(stem: &str, index: &Index) -> Vec<String> {
-    let length = stem.chars().count();
-    if length < KINDRED_CHARS_MIN || !stem.is_ascii() || stem.bytes().any(|b| b.is_ascii_digit()) {
-        return Vec::new();
-    }
-    let head: String = stem.chars().take(KINDRED_CHARS_MIN - 1).collect();
-    let near = index.terms.beginning(&head).filter(|(other, _)| {
-        let others = other.chars().count();
-        let shared = stem.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
-        *other != stem
-            && others >= KINDRED_CHARS_MIN
-            && shared * 4 >= length.min(others) * 3
-            && shared * 2 >= length.max(others)
-    });
-    near.map(|(other, _)| other.to_owned()).take(KINDRED_MAX).collect()
-}
-
-/// The senders a question names, and the words it names them with.
+/// The senders a question names, in its order, and the words it names them with.
 ///
-/// A sender is named by a word of the name, or by its beginning when no other name has it whole.
-/// Whoever is named by fewer words of one name than another gives way ("Ada Smith" and "Bob Smith").
+/// A sender is named by a word of the name, or by its beginning when no name has it whole. Who is
+/// named by fewer words of one name than another gives way ("Ada Smith" and "Bob Smith").
 fn speakers(all: &[Word], index: &Index) -> (Vec<u32>, BTreeSet<String>) {
     let capitals = all.iter().skip(1).any(|word| word.capital);
     let may_name = |word: &&Word| !word.stop && (word.capital || !capitals);
-    let said: BTreeSet<&str> = all.iter().filter(may_name).map(|w| w.plain.as_str()).collect();
+    let said: Vec<&str> = all.iter().filter(may_name).map(|word| word.plain.as_str()).collect();
     let senders: Vec<(Vec<Word>, u32)> = index.sender_words().collect();
     let matched = |fits: &dyn Fn(&str, &str) -> bool| {
-        let mut found: Vec<(u32, BTreeSet<String>)> = Vec::new();
+        let mut found: Vec<(usize, u32, BTreeSet<String>)> = Vec::new();
         for (name, number) in &senders {
-            let parts = || name.iter().filter(|word| !word.stop);
-            let hits = said.iter().filter(|word| parts().any(|part| fits(word, &part.plain)));
-            let hits: BTreeSet<String> = hits.map(|word| (*word).to_owned()).collect();
-            if !hits.is_empty() {
-                found.push((*number, hits));
+            let names = |word: &str| name.iter().any(|part| !part.stop && fits(word, &part.plain));
+            let hits: BTreeSet<String> =
+                said.iter().filter(|word| names(word)).map(|word| (*word).to_owned()).collect();
+            if let Some(first) = said.iter().position(|word| names(word)) {
+                found.push((first, *number, hits));
             }
         }
         found
@@ -151,10 +174,15 @@ fn speakers(all: &[Word], index: &Index) -> (Vec<u32>, BTreeSet<String>) {
             word.chars().count() >= NICKNAME_CHARS_MIN && part.starts_with(word)
         });
     }
+    // Numbers of senders depend on the order of insertion, places in the question do not.
+    found.sort_by_key(|(first, _, _)| *first);
     let gives_way = |hits: &BTreeSet<String>| {
-        found.iter().any(|(_, others)| others.len() > hits.len() && hits.is_subset(others))
+        found.iter().any(|(_, _, others)| others.len() > hits.len() && hits.is_subset(others))
     };
-    let named: Vec<u32> =
-        found.iter().filter(|(_, hits)| !gives_way(hits)).map(|(number, _)| *number).collect();
-    (named, found.into_iter().flat_map(|(_, hits)| hits).collect())
+    let named = found
+        .iter()
+        .filter(|(_, _, hits)| !gives_way(hits))
+        .map(|(_, number, _)| *number)
+        .collect();
+    (named, found.into_iter().flat_map(|(_, _, hits)| hits).collect())
 }

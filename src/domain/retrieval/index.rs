@@ -41,18 +41,31 @@ pub(super) struct Posting {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     numbers: BTreeMap<String, u32>,
+    /// How often each was taken and not given back.
+    uses: Vec<u32>,
     bytes: usize,
 }
 
 impl Names {
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
+    /// The number of a name, which is used once more.
+    fn take(&mut self, name: &str) -> u32 {
+        let next = u32::try_from(self.uses.len()).unwrap_or(NOBODY);
+        let number = self.numbers.get(name).copied().unwrap_or(next);
+        if number == next {
+            self.bytes += name.len() + size_of::<(String, u32, u32)>() + ENTRY_BYTES;
+            self.numbers.insert(name.to_owned(), number);
+            self.uses.push(0);
         }
-        let number = u32::try_from(self.numbers.len()).unwrap_or(NOBODY);
-        self.bytes += name.len() + size_of::<(String, u32)>() + ENTRY_BYTES;
-        self.numbers.insert(name.to_owned(), number);
+        if let Some(uses) = self.uses.get_mut(wide(number)) {
+            *uses = uses.saturating_add(1);
+        }
         number
+    }
+
+    fn give_back(&mut self, number: u32) {
+        if let Some(uses) = self.uses.get_mut(wide(number)) {
+            *uses = uses.saturating_sub(1);
+        }
     }
 
     /// The number of a name that is known.
@@ -68,8 +81,10 @@ impl Names {
             .map(|(name, number)| (name.as_str(), *number))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.numbers.iter().map(|(name, number)| (name.as_str(), *number))
+    fn used(&self) -> impl Iterator<Item = (&str, u32)> {
+        let used = |number: u32| self.uses.get(wide(number)).is_some_and(|uses| *uses > 0);
+        let all = self.numbers.iter().map(|(name, number)| (name.as_str(), *number));
+        all.filter(move |(_, number)| used(*number))
     }
 }
 
@@ -148,14 +163,14 @@ impl Index {
         let Some(number) = u32::try_from(self.entries.len()).ok().filter(|n| *n != NOBODY) else {
             return replaced;
         };
-        let session = self.sessions.number(&item.session);
+        let session = self.sessions.take(&item.session);
         let (before, after) = self.join(session, (item.at, item.seq), number);
         self.entries.push(Entry {
             seq: item.seq,
             at: item.at,
             session,
-            sender: self.senders.number(&item.sender),
-            role: self.roles.number(&item.role),
+            sender: self.senders.take(&item.sender),
+            role: self.roles.take(&item.role),
             before,
             after,
             length: item.length,
@@ -168,7 +183,7 @@ impl Index {
             self.moments.insert(number, item.moments.clone());
         }
         for (term, count) in &item.terms {
-            let place = self.terms.number(term);
+            let place = self.terms.take(term);
             let place = usize::try_from(place).unwrap_or(usize::MAX);
             if place == self.postings.len() {
                 self.postings.push(Vec::new());
@@ -191,10 +206,11 @@ impl Index {
         let Some(number) = self.by_seq.remove(&seq) else { return false };
         let Some(entry) = self.entry_mut(number) else { return false };
         entry.alive = false;
-        let length = u64::from(entry.length);
+        let (length, sender) = (u64::from(entry.length), entry.sender);
         let (session, place, before, after) =
             (entry.session, (entry.at, entry.seq), entry.before, entry.after);
         self.total_length = self.total_length.saturating_sub(length);
+        self.senders.give_back(sender);
         self.moments.remove(&number);
         self.link(before, after);
         if let Some(timeline) = self.timelines.get_mut(wide(session)) {
@@ -211,8 +227,10 @@ impl Index {
         self.entries.get(wide(number))
     }
 
-    pub(super) fn number_of(&self, seq: i64) -> Option<u32> {
-        self.by_seq.get(&seq).copied()
+    /// Whether any item has a term.
+    pub(super) fn knows(&self, term: &str) -> bool {
+        let alive = |item: u32| self.entry(item).is_some_and(|entry| entry.alive);
+        self.having(term).iter().any(|posting| alive(posting.item))
     }
 
     /// The items that have a term, removed ones among them.
@@ -221,9 +239,9 @@ impl Index {
         number.and_then(|number| self.postings.get(wide(number))).map_or(&[], Vec::as_slice)
     }
 
-    /// The words of every sender's name, with the sender's number.
+    /// The words of the name of everyone who spoke, with the sender's number.
     pub(super) fn sender_words(&self) -> impl Iterator<Item = (Vec<words::Word>, u32)> {
-        self.senders.iter().map(|(name, number)| (words::words(name), number))
+        self.senders.used().map(|(name, number)| (words::words(name), number))
     }
 
     fn entry_mut(&mut self, number: u32) -> Option<&mut Entry> {

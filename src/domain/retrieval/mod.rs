@@ -5,13 +5,17 @@
 //! The method and its figures are in docs/retrieval.md.
 
 mod asked;
+mod best;
 pub mod budget;
 mod calendar;
 mod codec;
 mod index;
+mod lexical;
 mod prepared;
 mod question;
 mod search;
+mod signals;
+mod spelling;
 pub mod temporal;
 mod traits;
 mod weights;
