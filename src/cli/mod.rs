@@ -9,6 +9,7 @@ mod history;
 mod out;
 mod people;
 mod place;
+mod reindex;
 mod render;
 mod session;
 mod status;
@@ -50,6 +51,8 @@ pub enum Command {
     Restore(store::restore::RestoreArgs),
     /// Look whether the stores are whole: exit code 0 if so, 1 if not, 2 if one cannot be opened.
     Check(store::check::CheckArgs),
+    /// Make cognition's index anew from memory, or compare it with what memory has.
+    Reindex(reindex::ReindexArgs),
     /// Put a load on a backplane and show how it bears it.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -74,6 +77,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,
+        Command::Reindex(args) => until_interrupted(reindex::run(args)).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Health(args) => health::run(args).await,
     };

@@ -127,7 +127,11 @@ impl Cognition {
             preferred: asked.conversation_id.clone(),
             recency_weight: asked.recency_weight,
         };
-        let found = self.index.search(&asked.user_id, question).await?;
+        let mut found = self.index.search(&asked.user_id, question).await?;
+        // However recent, what has nothing of the question does not stand above what has.
+        if asked.recency_weight.is_some_and(|weight| weight > 0.0) {
+            found.sort_by_key(|found| found.reasons.terms.is_empty());
+        }
         // More texts than are told are read only where a budget may leave some out.
         let read = if asked.max_tokens.is_some() { found.len() } else { asked.limit };
         let seqs = found.iter().take(read).map(|found| found.seq).collect();
@@ -167,12 +171,15 @@ impl Cognition {
         let fresh = self.freshen(&asked.user_id, asked.min_seq).await?;
         let question = Asked {
             text: asked.query.clone(),
-            limit: asked.limit,
+            limit: asked.limit.saturating_add(SPARE_ITEMS),
             conditions: asked.conditions.clone(),
             preferred: asked.conversation_id.clone(),
             recency_weight: None,
         };
-        let found = self.index.search(&asked.user_id, question).await?;
+        let mut found = self.index.search(&asked.user_id, question).await?;
+        // Who searches for words wants items that have one, not their neighbours.
+        found.retain(|found| !found.reasons.terms.is_empty());
+        found.truncate(asked.limit);
         let seqs = found.iter().map(|found| found.seq).collect();
         let items = self.index.items(&asked.user_id, seqs).await?;
         let candidates = context::candidates(found, items, asked.limit);

@@ -1,6 +1,6 @@
 //! The tools of cognition: read the arguments, ask memory, judge, answer.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,9 @@ use crate::{
         insight, written,
     },
 };
+
+/// Time in which the index must begin to be made anew.
+const REINDEX_PATIENCE: Duration = Duration::from_secs(10);
 
 type Arguments = Map<String, Value>;
 
@@ -84,7 +87,7 @@ async fn reindex(
             "the index is made anew for services only",
         ));
     }
-    cognition.index.make_anew();
+    cognition.index.make_anew(REINDEX_PATIENCE).await?;
     Ok(json!({ "status": "begun" }))
 }
 

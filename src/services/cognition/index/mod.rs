@@ -79,6 +79,8 @@ struct Shared {
     items: AtomicI64,
     trouble: Mutex<Option<String>>,
     anew: Notify,
+    /// How often it was begun anew in this process's life.
+    made: watch::Sender<u64>,
     settings: Settings,
     path: PathBuf,
     /// The file is this process's own for as long as this is kept.
@@ -151,9 +153,21 @@ impl Index {
         }
     }
 
-    /// Has it made anew from the beginning of memory's log.
-    pub fn make_anew(&self) {
+    /// Has it made anew from the beginning of memory's log; returns when that has begun, after
+    /// `patience` at most.
+    ///
+    /// # Errors
+    /// `service_unavailable` when it does not begin in time, because it cannot be written.
+    pub async fn make_anew(&self, patience: Duration) -> Result<(), Failure> {
+        let mut made = self.shared.made.subscribe();
         self.shared.anew.notify_one();
+        match tokio::time::timeout(patience, made.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let text = "the index is not written at the moment; it begins as soon as it is";
+                Err(Failure::new(Kind::Unavailable, text).retry_after(Duration::from_secs(5)))
+            }
+        }
     }
 
     async fn anew(&self) {
@@ -200,6 +214,7 @@ impl Index {
         self.shared.users.clear();
         self.shared.items.store(0, Ordering::Relaxed);
         self.shared.position.send_replace(0);
+        self.shared.made.send_modify(|made| *made += 1);
         Ok(())
     }
 

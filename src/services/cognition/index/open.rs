@@ -114,6 +114,7 @@ impl Index {
                 items: AtomicI64::new(cursor.items),
                 trouble: Mutex::default(),
                 anew: Notify::new(),
+                made: watch::Sender::new(0),
                 settings: settings.clone(),
                 path,
                 _held: held,
