@@ -12,6 +12,7 @@ mod contract;
 mod failure;
 mod harness;
 mod hostile;
+mod index;
 mod rules;
 mod simulation;
 mod smoke;
