@@ -158,7 +158,7 @@ pub(super) fn page_of(mut values: Vec<Value>) -> Result<(Vec<Numbered>, i64, boo
 }
 
 /// An entry as a change of its user's index, with the item it is about.
-fn change(Numbered { seq, entry }: Numbered) -> Option<(Change, Option<Item>)> {
+pub(super) fn change(Numbered { seq, entry }: Numbered) -> Option<(Change, Option<Item>)> {
     let (user_id, effect, item) = match entry {
         Entry::Stored(item) | Entry::Changed(item) => {
             (item.user_id.clone(), Effect::Put(Box::new(prepare(&item))), Some(*item))

@@ -9,6 +9,8 @@ mod open;
 mod queries;
 mod schema;
 mod store;
+#[cfg(test)]
+mod tests;
 mod users;
 
 pub(super) use conditions::Conditions;
