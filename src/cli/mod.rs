@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod call;
+pub mod eval;
 mod fetch;
 mod follow;
 mod health;
@@ -56,6 +57,9 @@ pub enum Command {
     /// Put a load on a backplane and show how it bears it.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Measure how well context is found, on questions whose answers are known.
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Ask an endpoint for its health, for containers: exit code 0 when it answers 2xx.
     Health(health::HealthArgs),
 }
@@ -79,6 +83,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Check(args) => store::check::run(args).await,
         Command::Reindex(args) => until_interrupted(reindex::run(args)).await,
         Command::Bench(command) => bench::run(command).await,
+        Command::Eval(command) => eval::run(command).await,
         Command::Health(args) => health::run(args).await,
     };
     match ended {

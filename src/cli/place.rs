@@ -30,6 +30,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Where the core at this URL says that services are.
+    pub(super) fn at_core(core: &str) -> Self {
+        let core = core.to_owned();
+        Place { url: None, core, memory_service_url: None, cognition_service_url: None }
+    }
+
     /// The base URL of `service`.
     pub(super) async fn of(&self, service: &str, web: &Web, session: &Session) -> Outcome<String> {
         if let Some(url) = self.told(service)? {

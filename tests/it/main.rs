@@ -13,6 +13,7 @@ mod failure;
 mod harness;
 mod hostile;
 mod index;
+mod retrieval;
 mod rules;
 mod simulation;
 mod smoke;

@@ -1,12 +1,12 @@
 //! What a question means to an index: its terms, whom and which time it names, what it asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     index::Index,
     question::Question,
     spelling::{kindred, parts, slips},
-    temporal::{Span, spans},
+    temporal::{Distance, Span, spans},
     words::{Word, is_ideograph, words},
 };
 
@@ -40,10 +40,14 @@ pub(super) struct Asked {
     pub(super) speakers: Vec<u32>,
     /// The days it names.
     pub(super) spans: Vec<Span>,
+    /// A distance it names from something that is no date.
+    pub(super) distance: Option<Distance>,
     pub(super) for_time: bool,
     pub(super) for_number: bool,
     pub(super) for_name: bool,
     pub(super) for_title: bool,
+    /// The role that must have said it: who asks speaks of what they or the other one said.
+    pub(super) role: Option<u32>,
 }
 
 impl Asked {
@@ -54,6 +58,14 @@ impl Asked {
             false => speakers(&all, index),
         };
         let mut terms = terms(&all, &named, index);
+        let distance = Distance::of(question.text, now);
+        if let Some(distance) = &distance {
+            // What it is measured from is not what is asked for.
+            let event = words(&distance.event);
+            for term in &mut terms {
+                term.filler |= event.iter().any(|word| word.plain == term.plain);
+            }
+        }
         if terms.is_empty() {
             terms = self::terms(&all, &BTreeSet::new(), index);
         }
@@ -62,10 +74,20 @@ impl Asked {
             let mut pairs = all.iter().zip(all.iter().skip(1));
             pairs.any(|(a, b)| a.plain == first && second.contains(&b.plain.as_str()))
         };
+        let own =
+            has(&["i", "my", "me", "mine", "we", "our", "ich", "mein", "meine", "je", "mon", "ma"]);
+        let others = has(&["you", "your", "du", "dein", "tu", "ton", "vous", "votre"]);
+        let role = match (own, others) {
+            (_, true) => index.roles.in_use("assistant"),
+            (true, false) => index.roles.in_use("user"),
+            (false, false) => None,
+        };
         Asked {
+            role: role.filter(|_| index.roles.in_use("assistant").is_some()),
             terms,
             speakers,
             spans: spans(question.text, now),
+            distance,
             for_time: has(&["when", "wann", "quand"])
                 || pair("how", &["long"])
                 || pair("what", &["day", "date", "time", "month", "year"])
@@ -147,42 +169,61 @@ fn terms(all: &[Word], named: &BTreeSet<String>, index: &Index) -> Vec<Term> {
     terms
 }
 
-/// The senders a question names, in its order, and the words it names them with.
+/// The senders a question names, in its order, and the words that only name them.
 ///
-/// A sender is named by a word of the name, or by its beginning when no name has it whole. Who is
-/// named by fewer words of one name than another gives way ("Ada Smith" and "Bob Smith").
+/// A word with a capital names whoever has it in the name; without, the whole name must be there,
+/// and its words still count as words ("user interface"), unless the question has no capitals at
+/// all. Else the beginning of a name names as well. Who is named by fewer words than another of the
+/// same ones gives way ("Ada Smith" and "Bob Smith").
 fn speakers(all: &[Word], index: &Index) -> (Vec<u32>, BTreeSet<String>) {
-    let capitals = all.iter().skip(1).any(|word| word.capital);
-    let may_name = |word: &&Word| !word.stop && (word.capital || !capitals);
-    let said: Vec<&str> = all.iter().filter(may_name).map(|word| word.plain.as_str()).collect();
+    let no_capitals = !all.iter().any(|word| word.capital);
     let senders: Vec<(Vec<Word>, u32)> = index.sender_words().collect();
-    let matched = |fits: &dyn Fn(&str, &str) -> bool| {
-        let mut found: Vec<(usize, u32, BTreeSet<String>)> = Vec::new();
+    let named_by = |fits: &dyn Fn(&str, &str) -> bool, whole_names: bool| {
+        let mut found: Vec<Named> = Vec::new();
         for (name, number) in &senders {
-            let names = |word: &str| name.iter().any(|part| !part.stop && fits(word, &part.plain));
-            let hits: BTreeSet<String> =
-                said.iter().filter(|word| names(word)).map(|word| (*word).to_owned()).collect();
-            if let Some(first) = said.iter().position(|word| names(word)) {
-                found.push((first, *number, hits));
-            }
+            let parts = || name.iter().filter(|part| !part.stop);
+            let telling = || parts().filter(|part| part.plain.chars().nth(1).is_some());
+            let said = |part: &Word| all.iter().any(|word| word.plain == part.plain);
+            let whole = whole_names && telling().next().is_some() && telling().all(said);
+            let hits = |word: &Word| {
+                !word.stop
+                    && (word.capital || whole)
+                    && parts().any(|part| fits(&word.plain, &part.plain))
+            };
+            let Some(first) = all.iter().position(hits) else { continue };
+            let words = all.iter().filter(|word| hits(word));
+            let words = words.map(|word| (word.plain.clone(), word.capital || no_capitals));
+            found.push(Named { first, number: *number, words: words.collect() });
         }
         found
     };
-    let mut found = matched(&|word, part| word == part);
+    let mut found = named_by(&|word, part| word == part, true);
     if found.is_empty() {
-        found = matched(&|word, part| {
+        let begins = |word: &str, part: &str| {
             word.chars().count() >= NICKNAME_CHARS_MIN && part.starts_with(word)
-        });
+        };
+        found = named_by(&begins, false);
     }
     // Numbers of senders depend on the order of insertion, places in the question do not.
-    found.sort_by_key(|(first, _, _)| *first);
-    let gives_way = |hits: &BTreeSet<String>| {
-        found.iter().any(|(_, _, others)| others.len() > hits.len() && hits.is_subset(others))
+    found.sort_by_key(|named| named.first);
+    let gives_way = |named: &Named| {
+        let more = |other: &Named| {
+            other.words.len() > named.words.len()
+                && named.words.keys().all(|word| other.words.contains_key(word))
+        };
+        found.iter().any(more)
     };
-    let named = found
-        .iter()
-        .filter(|(_, _, hits)| !gives_way(hits))
-        .map(|(_, number, _)| *number)
-        .collect();
-    (named, found.into_iter().flat_map(|(_, _, hits)| hits).collect())
+    let numbers =
+        found.iter().filter(|named| !gives_way(named)).map(|named| named.number).collect();
+    let words = found.iter().flat_map(|named| &named.words).filter(|(_, only)| **only);
+    (numbers, words.map(|(word, _)| word.clone()).collect())
+}
+
+/// A sender whom a question names.
+struct Named {
+    /// The place of the first word that does.
+    first: usize,
+    number: u32,
+    /// The words, and whether they do nothing else.
+    words: BTreeMap<String, bool>,
 }

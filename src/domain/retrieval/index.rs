@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{prepared::Prepared, temporal::Span, traits::Traits, words};
+use crate::domain::text::count_f64;
 
 /// The number of nobody: no neighbour on that side.
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     pub(super) before: u32,
     pub(super) after: u32,
     pub(super) length: u32,
+    /// The logarithm of one more than the length.
+    pub(super) telling: f64,
     pub(super) traits: Traits,
     pub(super) alive: bool,
 }
@@ -73,6 +76,11 @@ impl Names {
         self.numbers.get(name).copied()
     }
 
+    /// The number of a name that some item has.
+    pub(super) fn in_use(&self, name: &str) -> Option<u32> {
+        self.known(name).filter(|number| self.uses.get(wide(*number)).is_some_and(|uses| *uses > 0))
+    }
+
     /// Names that begin like this, with their numbers.
     pub(super) fn beginning(&self, head: &str) -> impl Iterator<Item = (&str, u32)> {
         let from = self.numbers.range::<str, _>((Bound::Included(head), Bound::Unbounded));
@@ -104,6 +112,8 @@ pub struct Index {
     pub(super) moments: HashMap<u32, Vec<Span>>,
     by_seq: HashMap<i64, u32>,
     timelines: Vec<BTreeMap<(i64, i64), u32>>,
+    /// Time and number in the log of every item, ascending.
+    order: Vec<(i64, i64)>,
     posting_count: usize,
 }
 
@@ -114,12 +124,15 @@ impl Index {
         Index::default()
     }
 
-    /// An index of these items; faster than to insert them one by one in any order.
+    /// An index of these items; faster than to insert them one by one out of their order in time.
+    /// Of several with one number in the log, the one of the latest time stays.
     #[must_use]
     pub fn of(items: impl IntoIterator<Item = Prepared>) -> Self {
+        let mut items: Vec<Prepared> = items.into_iter().collect();
+        items.sort_by_key(|item| (item.at, item.seq));
         let mut index = Index::new();
-        for item in items {
-            index.insert(&item);
+        for item in &items {
+            index.insert(item);
         }
         index
     }
@@ -174,10 +187,13 @@ impl Index {
             before,
             after,
             length: item.length,
+            telling: (1.0 + f64::from(item.length)).ln(),
             traits: item.traits,
             alive: true,
         });
         self.by_seq.insert(item.seq, number);
+        let place = self.order.partition_point(|other| *other < (item.at, item.seq));
+        self.order.insert(place, (item.at, item.seq));
         self.total_length = self.total_length.saturating_add(u64::from(item.length));
         if !item.moments.is_empty() {
             self.moments.insert(number, item.moments.clone());
@@ -206,13 +222,17 @@ impl Index {
         let Some(number) = self.by_seq.remove(&seq) else { return false };
         let Some(entry) = self.entry_mut(number) else { return false };
         entry.alive = false;
-        let (length, sender) = (u64::from(entry.length), entry.sender);
+        let (length, sender, role) = (u64::from(entry.length), entry.sender, entry.role);
         let (session, place, before, after) =
             (entry.session, (entry.at, entry.seq), entry.before, entry.after);
         self.total_length = self.total_length.saturating_sub(length);
         self.senders.give_back(sender);
+        self.roles.give_back(role);
         self.moments.remove(&number);
         self.link(before, after);
+        if let Ok(place) = self.order.binary_search(&place) {
+            self.order.remove(place);
+        }
         if let Some(timeline) = self.timelines.get_mut(wide(session)) {
             timeline.remove(&place);
         }
@@ -225,6 +245,21 @@ impl Index {
 
     pub(super) fn entry(&self, number: u32) -> Option<&Entry> {
         self.entries.get(wide(number))
+    }
+
+    /// How new an item is, from just above 0 (oldest) to 1 (newest).
+    pub(super) fn recency(&self, entry: &Entry) -> f64 {
+        let place = self.order.partition_point(|other| *other <= (entry.at, entry.seq));
+        count_f64(place) / count_f64(self.order.len()).max(1.0)
+    }
+
+    /// The time of the newest item.
+    pub(super) fn newest_at(&self) -> Option<i64> {
+        self.order.last().map(|(at, _)| *at)
+    }
+
+    pub(super) fn number_of(&self, seq: i64) -> Option<u32> {
+        self.by_seq.get(&seq).copied()
     }
 
     /// Whether any item has a term.

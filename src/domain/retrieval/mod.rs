@@ -9,6 +9,7 @@ mod best;
 pub mod budget;
 mod calendar;
 mod codec;
+mod dates;
 mod index;
 mod lexical;
 mod prepared;

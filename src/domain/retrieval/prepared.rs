@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     codec::{Reader, Writer},
-    temporal::{Span, spans},
+    temporal::{Span, day_of, spans},
     traits::Traits,
     words::words,
 };
@@ -51,7 +51,7 @@ pub struct Prepared {
     pub length: u32,
     /// What it is like beside its words.
     pub traits: Traits,
-    /// Days it speaks of, "yesterday" and the like taken from `at`, at most [`MOMENTS_MAX`].
+    /// Days other than its own that it speaks of, "yesterday" and the like taken from `at`, at most [`MOMENTS_MAX`].
     pub moments: Vec<Span>,
     /// Each term and how often it is there, in the order of the terms.
     pub terms: Vec<(String, u32)>,
@@ -71,7 +71,10 @@ impl Prepared {
             *count = count.saturating_add(1);
             length = length.saturating_add(1);
         }
+        let own = day_of(source.at);
         let mut moments = spans(source.content, source.at);
+        // "today" says no more than the time itself.
+        moments.retain(|span| span.from != own || span.days() > 1);
         moments.truncate(MOMENTS_MAX);
         Prepared {
             seq: source.seq,

@@ -3,25 +3,47 @@
 use super::{
     asked::Asked,
     best::{Best, Candidate},
-    index::{Entry, Index, NOBODY, wide},
+    index::{Entry, Index, NOBODY},
     lexical::Lexical,
     question::{Filter, Found, Question, Reasons},
     signals::Signals,
+    temporal::{Distance, Span, day_of},
     weights::Weights,
 };
-use crate::domain::text::count_f64;
 
 impl Index {
     /// The items that answer a question best, best first, equal ones newest first.
     ///
-    /// Without a telling word, and without a person or time that it names, nothing is found; see
+    /// Without a word that is known, and without a person or time that it names, nothing is found; see
     /// [`Index::newest`]. The time taken grows with the items that have a word of the question.
     #[must_use]
     pub fn search(&self, question: &Question<'_>, weights: &Weights) -> Vec<Found> {
-        let newest = self.entries.iter().filter(|entry| entry.alive).map(|entry| entry.at).max();
-        let now = question.now.or(newest).unwrap_or_default();
-        let asked = Asked::of(question, now, self);
+        let now = question.now.or(self.newest_at()).unwrap_or_default();
+        let question = &Question { now: Some(now), ..*question };
+        let mut asked = Asked::of(question, now, self);
+        if let Some(distance) = asked.distance.take() {
+            asked.spans.extend(self.at_distance(&distance, question, weights));
+        }
         Search { index: self, asked: &asked, question, weights }.run()
+    }
+
+    /// The days at a distance from an event: from the day of the item that tells of it best, or from
+    /// the day that it says the event is.
+    fn at_distance(
+        &self,
+        distance: &Distance,
+        question: &Question<'_>,
+        weights: &Weights,
+    ) -> Option<Span> {
+        let event = Question { text: &distance.event, limit: 1, ..*question };
+        // Its own distance from something else, if it has one, is not followed.
+        let asked = Asked::of(&event, question.now.unwrap_or_default(), self);
+        let search = Search { index: self, asked: &asked, question: &event, weights };
+        let best = search.run().into_iter().next()?;
+        let number = self.number_of(best.seq)?;
+        let spoken = self.moments.get(&number).and_then(|moments| moments.first());
+        let told = || self.entry(number).map(|entry| day_of(entry.at));
+        distance.from(spoken.map(|span| span.from).or_else(told)?)
     }
 
     /// The newest items that pass, newest first.
@@ -81,8 +103,8 @@ impl Search<'_> {
         for term in &self.asked.terms {
             lexical.weigh(term);
         }
-        let nothing_else = self.asked.terms.is_empty();
-        if nothing_else && !(self.asked.spans.is_empty() && self.asked.speakers.is_empty()) {
+        let nothing = lexical.scores.iter().all(|score| *score <= 0.0);
+        if nothing && !(self.asked.spans.is_empty() && self.asked.speakers.is_empty()) {
             lexical.scores.fill(NAMED_ONLY);
         }
         lexical.whole += signals.date(&mut lexical.scores);
@@ -109,12 +131,14 @@ impl Search<'_> {
         let recency = self.question.recency_weight.unwrap_or(self.weights.recency);
         let recency = if recency.is_nan() { self.weights.recency } else { recency.clamp(0.0, 1.0) };
         let top = judged.iter().map(|candidate| candidate.raw).fold(f64::MIN_POSITIVE, f64::max);
-        let places = self.places();
-        let place = |number: u32| places.get(wide(number)).copied().unwrap_or_default();
+        let place = |number: u32| {
+            let entry = self.index.entry(number);
+            entry.map_or(0.0, |entry| self.index.recency(entry))
+        };
         let mut best = Best::new(self.question.limit);
         for mut candidate in judged {
-            candidate.score =
-                (1.0 - recency) * candidate.raw / top + recency * place(candidate.number);
+            let recent = if recency > 0.0 { recency * place(candidate.number) } else { 0.0 };
+            candidate.score = (1.0 - recency) * candidate.raw / top + recent;
             best.offer(candidate);
         }
         let ideal = if fused { 1.0 + self.weights.vector } else { lexical.whole.max(1.0) };
@@ -170,25 +194,7 @@ impl Search<'_> {
         }
         true
     }
-
-    /// How new each item is, from just above 0 (oldest) to 1 (newest).
-    fn places(&self) -> Vec<f64> {
-        let mut order: Vec<(i64, i64, u32)> = (0_u32..)
-            .zip(&self.index.entries)
-            .filter(|(_, entry)| entry.alive)
-            .map(|(number, entry)| (entry.at, entry.seq, number))
-            .collect();
-        order.sort();
-        let all = count_f64(order.len());
-        let mut places = vec![0.0; self.index.entries.len()];
-        for (rank, (_, _, number)) in (1_usize..).zip(order) {
-            if let Some(place) = places.get_mut(wide(number)) {
-                *place = count_f64(rank) / all;
-            }
-        }
-        places
-    }
 }
 
-/// What every item has of a question that names a person or a time and nothing else.
+/// What every item has of a question that names a person or a time, and nothing else that is known.
 const NAMED_ONLY: f64 = 0.01;

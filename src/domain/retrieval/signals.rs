@@ -78,12 +78,15 @@ impl<'a> Signals<'a> {
     /// What an item's score is multiplied with.
     pub(super) fn factor(&self, entry: &Entry, number: u32) -> f64 {
         let (weights, asked, traits) = (self.weights, self.asked, entry.traits);
-        let mut factor = 1.0 + weights.telling * (1.0 + f64::from(entry.length)).ln();
+        let mut factor = 1.0 + weights.telling * entry.telling;
         factor *= 1.0 - (1.0 - weights.asking) * f64::from(traits.asking) / 255.0;
         match asked.speakers.iter().position(|sender| *sender == entry.sender) {
             Some(0) => factor *= weights.speaker,
             Some(_) => factor *= weights.speaker_later,
             None => {}
+        }
+        if asked.role == Some(entry.role) {
+            factor *= weights.role;
         }
         if asked.for_time && traits.time {
             factor *= weights.time_asked;

@@ -1,11 +1,11 @@
 //! Expressions of time in a text, as the days they mean: dates, months, "last Tuesday", "two weeks ago".
 
-use jiff::{
-    Span as Stretch, ToSpan as _,
-    civil::{Date, Weekday},
-};
+use jiff::{Span as Stretch, ToSpan as _, civil::Date};
 
-use super::calendar::{self, Unit};
+use super::{
+    calendar::{self, Unit},
+    dates::{following, previous, simple, year_after},
+};
 
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 86_400_000;
@@ -36,12 +36,18 @@ impl Span {
         self.to.saturating_sub(self.from)
     }
 
-    fn days_from(first: Date, days: i32) -> Self {
+    /// From the Monday before the first day, or that day, on.
+    pub(super) fn week(self) -> Self {
+        let monday = self.from.saturating_sub(self.from.saturating_add(3).rem_euclid(7));
+        Span { from: monday, to: monday.saturating_add(7) }
+    }
+
+    pub(super) fn days_from(first: Date, days: i32) -> Self {
         let from = number(first);
         Span { from, to: from.saturating_add(days) }
     }
 
-    fn until(first: Date, end: Date) -> Self {
+    pub(super) fn until(first: Date, end: Date) -> Self {
         Span { from: number(first), to: number(end) }
     }
 }
@@ -52,7 +58,7 @@ pub fn day_of(at: i64) -> i32 {
     i32::try_from(at.div_euclid(DAY_MS)).unwrap_or(if at < 0 { i32::MIN } else { i32::MAX })
 }
 
-fn number(date: Date) -> i32 {
+pub(super) fn number(date: Date) -> i32 {
     let epoch = Date::new(1970, 1, 1).unwrap_or(Date::ZERO);
     date.since(epoch).map_or(0, |span| span.get_days())
 }
@@ -66,10 +72,10 @@ fn date_of(at: i64) -> Option<Date> {
 
 /// A word or number of the text, and what stands before it.
 #[derive(Debug)]
-struct Token {
-    text: String,
-    capital: bool,
-    link: char,
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) capital: bool,
+    pub(super) link: char,
 }
 
 /// The days a text speaks of, seen from `at` (milliseconds since the Unix epoch): in the text's
@@ -81,25 +87,90 @@ struct Token {
 pub fn spans(text: &str, at: i64) -> Vec<Span> {
     let Some(now) = date_of(at) else { return Vec::new() };
     let tokens = tokens(text);
-    let mut rest = tokens.as_slice();
-    let mut found = Vec::new();
-    while let Some((_, after)) = rest.split_first() {
-        match expression(rest, now) {
-            Some((span, used)) if found.len() < EXPRESSIONS_MAX => {
-                found.push(span);
-                rest = rest.get(used.max(1)..).unwrap_or_default();
-            }
-            Some(_) => break,
-            None => rest = after,
+    let mut place = 0;
+    let mut found: Vec<Span> = Vec::new();
+    // "from .. to ..": the expression that opened it, until the one that closes it.
+    let mut opened: Option<(Span, usize)> = None;
+    let is = |place: usize, words: &[&str]| {
+        tokens.get(place).is_some_and(|token| words.contains(&token.text.as_str()))
+    };
+    while place < tokens.len() && found.len() < EXPRESSIONS_MAX {
+        let rest = tokens.get(place..).unwrap_or_default();
+        let Some((span, used)) = expression(rest, now) else {
+            place += 1;
+            continue;
+        };
+        let opens = place.checked_sub(1).is_some_and(|before| is(before, OPENING));
+        let begun = place;
+        place += used.max(1);
+        if let Some((first, begun)) = opened.take() {
+            // "from March to May 2022": the year is said once, at the end.
+            let seen_from_end = date_of(i64::from(span.to).saturating_mul(DAY_MS))
+                .and_then(|end| expression(tokens.get(begun..)?, end))
+                .map_or(first, |(again, _)| again);
+            let from = if first.from < span.to { first.from } else { seen_from_end.from };
+            found.push(Span { from: from.min(span.from), to: span.to });
+        } else if opens && is(place, JOINING) {
+            opened = Some((span, begun));
+            place += 1;
+        } else {
+            found.push(span);
         }
     }
+    found.extend(opened.map(|(span, _)| span));
     found
+}
+
+const OPENING: &[&str] = &["between", "from", "zwischen", "vom", "von", "entre", "du"];
+const JOINING: &[&str] = &["and", "to", "until", "till", "through", "und", "bis", "et", "au"];
+
+/// A distance in time from something that is no date: "two weeks before the move".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distance {
+    /// What it is measured from, as it was written.
+    pub event: String,
+    count: i64,
+    unit: Unit,
+}
+
+impl Distance {
+    /// The distance a text speaks of first, if it does.
+    #[must_use]
+    pub fn of(text: &str, at: i64) -> Option<Self> {
+        let now = date_of(at)?;
+        let tokens = tokens(text);
+        (0..tokens.len()).find_map(|place| {
+            let rest = tokens.get(place..)?;
+            let [count, unit, way, event @ ..] = rest else { return None };
+            let (count, unit) = (calendar::count(&count.text)?, calendar::unit(&unit.text)?);
+            let count = match way.text.as_str() {
+                "before" | "vor" | "avant" => -count,
+                "after" | "nach" => count,
+                _ => return None,
+            };
+            if event.is_empty() || simple(event, now).is_some() {
+                return None;
+            }
+            let words: Vec<&str> = event.iter().map(|token| token.text.as_str()).collect();
+            Some(Distance { event: words.join(" "), count, unit })
+        })
+    }
+
+    /// The days at this distance from `day` (since the Unix epoch).
+    #[must_use]
+    pub fn from(&self, day: i32) -> Option<Span> {
+        moved(date_of(i64::from(day).saturating_mul(DAY_MS))?, self.count, self.unit)
+    }
 }
 
 fn tokens(text: &str) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
-    let (mut open, mut link) = (false, ' ');
+    let (mut open, mut link, mut before) = (false, ' ', ' ');
     for letter in text.chars() {
+        // "2023年5月" has no spaces.
+        let foreign = |one: char, other: char| one.is_ascii_digit() && !other.is_ascii();
+        open &= !foreign(letter, before) && !foreign(before, letter);
+        before = letter;
         if !letter.is_alphanumeric() {
             (open, link) = (false, letter);
             continue;
@@ -123,6 +194,13 @@ fn expression(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
 
 /// "two weeks before 8 May", "the Sunday after 8 May", "two weeks ago", "vor zwei Wochen".
 fn shifted(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
+    if tokens.first().is_some_and(|token| token.text == "the") {
+        return shifted_from(tokens.get(1..)?, now).map(|(span, used)| (span, used + 1));
+    }
+    shifted_from(tokens, now)
+}
+
+fn shifted_from(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
     let word = |at: usize| tokens.get(at).map(|token| token.text.as_str());
     if word(0)? == "vor" || (word(0)? == "il" && word(1) == Some("y") && word(2) == Some("a")) {
         let skip = if word(0) == Some("vor") { 1 } else { 3 };
@@ -166,7 +244,7 @@ fn shifted(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
 }
 
 /// A day, or a stretch about as wide as the unit is rough.
-fn moved(from: Date, count: i64, unit: Unit) -> Option<Span> {
+pub(super) fn moved(from: Date, count: i64, unit: Unit) -> Option<Span> {
     if count.abs() > DISTANCE_MAX {
         return None;
     }
@@ -183,184 +261,4 @@ fn moved(from: Date, count: i64, unit: Unit) -> Option<Span> {
         Unit::Month => Span::days_from(there.checked_sub(15.days()).ok()?, 31),
         Unit::Year => Span::until(there.first_of_year(), year_after(there)?),
     })
-}
-
-/// A date, a month, a year, a weekday, "yesterday", "last week", "the summer of 2022".
-fn simple(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
-    let (first, rest) = tokens.split_first()?;
-    if first.text == "the" || first.text == "of" {
-        return simple(rest, now).map(|(span, used)| (span, used + 1));
-    }
-    let word = |at: usize| tokens.get(at).map(|token| token.text.as_str());
-    if let Some(days) = calendar::near_day(&first.text) {
-        let day = now.checked_add(Stretch::new().try_days(days).ok()?).ok()?;
-        return Some((Span::days_from(day, 1), 1));
-    }
-    if let Some(way) = calendar::way(&first.text) {
-        return relative(way, word(1)?, now).map(|span| (span, 2));
-    }
-    numeric(tokens, now)
-        .or_else(|| month_first(tokens, now))
-        .or_else(|| day_first(tokens, now))
-        .or_else(|| {
-            let weekday = calendar::weekday(&first.text)?;
-            Some((Span::days_from(previous(now.tomorrow().ok()?, weekday)?, 1), 1))
-        })
-        .or_else(|| {
-            let feast = calendar::feast(&first.text)?;
-            let (year, used) = match word(1).and_then(year) {
-                Some(year) => (Some(year), 2),
-                None => (None, 1),
-            };
-            let day = dated(year, feast.0, feast.1, now)?;
-            Some((Span::days_from(day, 1), used))
-        })
-        .or_else(|| season(tokens, now))
-        .or_else(|| {
-            let first_day = Date::new(year(&first.text)?, 1, 1).ok()?;
-            Some((Span::until(first_day, year_after(first_day)?), 1))
-        })
-}
-
-/// 2023-05-08, 08.05.2023, 5/8/2023: three numbers with the same sign between them.
-fn numeric(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
-    let [one, two, three, ..] = tokens else { return None };
-    if two.link != three.link || !matches!(two.link, '-' | '.' | '/') {
-        return None;
-    }
-    let numbers: Vec<i16> = [one, two, three].iter().filter_map(|t| t.text.parse().ok()).collect();
-    let &[a, b, c] = numbers.as_slice() else { return None };
-    let (year, month, day) = match (one.text.len(), two.link) {
-        (4, _) => (a, b, c),
-        (_, '/') if a <= 12 => (c, a, b),
-        _ => (c, b, a),
-    };
-    let year = if year < 100 { now.year().div_euclid(100) * 100 + year } else { year };
-    let date = Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
-    Some((Span::days_from(date, 1), 3))
-}
-
-/// May 8, 2023; May 8th; May 2023; May.
-fn month_first(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
-    let word = |at: usize| tokens.get(at).map(|token| token.text.as_str());
-    let first = tokens.first()?;
-    let month = calendar::month(&first.text, first.capital)?;
-    if let Some(day) = word(1).and_then(calendar::day) {
-        let (stated, used) = match word(2).and_then(year) {
-            Some(year) => (Some(year), 3),
-            None => (None, 2),
-        };
-        return Some((Span::days_from(dated(stated, month, day, now)?, 1), used));
-    }
-    let (stated, used) = match word(1).and_then(year) {
-        Some(year) => (Some(year), 2),
-        None => (None, 1),
-    };
-    let start = dated(stated, month, 1, now)?;
-    Some((Span::until(start, month_after(start)?), used))
-}
-
-/// 8 May 2023; the 8th of May; 8. Mai.
-fn day_first(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
-    let word = |at: usize| tokens.get(at).map(|token| token.text.as_str());
-    let day = calendar::day(word(0)?)?;
-    let skip = if matches!(word(1)?, "of" | "de") { 2 } else { 1 };
-    let named = tokens.get(skip)?;
-    let month = calendar::month(&named.text, named.capital)?;
-    let (stated, used) = match word(skip + 1).and_then(year) {
-        Some(year) => (Some(year), skip + 2),
-        None => (None, skip + 1),
-    };
-    Some((Span::days_from(dated(stated, month, day, now)?, 1), used))
-}
-
-/// A day of a stated year, or the last one that was (or is today).
-fn dated(year: Option<i16>, month: i8, day: i8, now: Date) -> Option<Date> {
-    match year {
-        Some(year) => Date::new(year, month, day).ok(),
-        None => {
-            let this = Date::new(now.year(), month, day).ok();
-            this.filter(|date| *date <= now)
-                .or_else(|| Date::new(now.year().checked_sub(1)?, month, day).ok())
-        }
-    }
-}
-
-fn season(tokens: &[Token], now: Date) -> Option<(Span, usize)> {
-    let word = |at: usize| tokens.get(at).map(|token| token.text.as_str());
-    let month = calendar::season(word(0)?)?;
-    let skip = if word(1) == Some("of") { 2 } else { 1 };
-    let (stated, used) = match word(skip).and_then(year) {
-        Some(year) => (Some(year), skip + 1),
-        None => (None, 1),
-    };
-    let start = dated(stated, month, 1, now)?;
-    Some((Span::until(start, start.checked_add(3.months()).ok()?), used))
-}
-
-/// "last week", "this month", "next Friday".
-fn relative(way: i64, what: &str, now: Date) -> Option<Span> {
-    if let Some(weekday) = calendar::weekday(what) {
-        let day = match way {
-            -1 => previous(now, weekday)?,
-            0 => previous(now.tomorrow().ok()?, weekday)?,
-            _ => following(now, weekday)?,
-        };
-        return Some(Span::days_from(day, 1));
-    }
-    if let Some(month) = calendar::month(what, true) {
-        let start = dated(None, month, 1, now)?;
-        let start = if way > 0 { start.checked_add(1.year()).ok()? } else { start };
-        return Some(Span::until(start, month_after(start)?));
-    }
-    if let Some(month) = calendar::season(what) {
-        let start = dated(None, month, 1, now)?;
-        return Some(Span::until(start, start.checked_add(3.months()).ok()?));
-    }
-    let days_since_monday = i64::from(now.weekday().to_monday_zero_offset());
-    let monday = now.checked_sub(Stretch::new().try_days(days_since_monday).ok()?).ok()?;
-    if matches!(what, "weekend" | "wochenende") {
-        let monday = monday.checked_add(Stretch::new().try_weeks(way).ok()?).ok()?;
-        return Some(Span::days_from(monday.checked_add(5.days()).ok()?, 2));
-    }
-    if what == "night" && way < 0 {
-        return Some(Span::days_from(now.yesterday().ok()?, 1));
-    }
-    match calendar::unit(what)? {
-        Unit::Day => None,
-        Unit::Week => {
-            Some(Span::days_from(monday.checked_add(Stretch::new().try_weeks(way).ok()?).ok()?, 7))
-        }
-        Unit::Month => {
-            let start =
-                now.first_of_month().checked_add(Stretch::new().try_months(way).ok()?).ok()?;
-            Some(Span::until(start, month_after(start)?))
-        }
-        Unit::Year => {
-            let start =
-                now.first_of_year().checked_add(Stretch::new().try_years(way).ok()?).ok()?;
-            Some(Span::until(start, year_after(start)?))
-        }
-    }
-}
-
-fn month_after(start: Date) -> Option<Date> {
-    start.first_of_month().checked_add(1.month()).ok()
-}
-
-fn year_after(start: Date) -> Option<Date> {
-    start.first_of_year().checked_add(1.year()).ok()
-}
-
-fn previous(from: Date, weekday: Weekday) -> Option<Date> {
-    from.nth_weekday(-1, weekday).ok()
-}
-
-fn following(from: Date, weekday: Weekday) -> Option<Date> {
-    from.nth_weekday(1, weekday).ok()
-}
-
-fn year(word: &str) -> Option<i16> {
-    let number: i16 = word.parse().ok()?;
-    (word.len() == 4 && (1900..2100).contains(&number)).then_some(number)
 }

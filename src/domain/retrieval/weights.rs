@@ -1,7 +1,7 @@
 //! What each signal weighs in the ranking.
 
 /// Neighbours on each side that can lend words (items).
-pub const REACH: usize = 6;
+pub(super) const REACH: usize = 6;
 
 /// The weights of all signals, with defaults as measured (docs/retrieval.md).
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Weights {
     pub speaker: f64,
     /// Factor for items of others whom the question names.
     pub speaker_later: f64,
+    /// Factor for items of the user when the question says "I", of the assistant when it says "you".
+    pub role: f64,
     /// Factor for items with an expression of time when the question asks for one.
     pub time_asked: f64,
     /// Factor for items of the day (or few days) the question names.
@@ -78,6 +80,7 @@ impl Default for Weights {
             kindred: 0.2,
             speaker: 1.8,
             speaker_later: 1.6,
+            role: 1.2,
             time_asked: 1.3,
             same_day: 1.4,
             week_after: 1.2,
