@@ -8,6 +8,7 @@ mod condition;
 mod entries;
 pub mod intake;
 mod live;
+mod numbers;
 mod schema;
 mod shelf;
 pub mod store;
