@@ -1,7 +1,7 @@
 //! What happened to items after they were stored, and the log as a whole: items and changes under
 //! one row of numbers.
 
-use diesel::prelude::*;
+use diesel::{connection::DefaultLoadingMode, prelude::*};
 
 use crate::{
     backplane::database::storage_failure,
@@ -11,12 +11,14 @@ use crate::{
     },
     domain::failure::{Failure, Kind},
     services::memory::{
-        schema::{memory_changes, memory_items},
+        facts::FactRow,
+        schema::{memory_changes, memory_facts, memory_items},
         store::{self, Filter, Page, Row},
     },
 };
 
 const CHANGED: &str = "changed";
+const FACT: &str = "fact";
 const REMOVED: &str = "removed";
 const FORGOTTEN: &str = "forgotten";
 const BEGAN: &str = "began";
@@ -72,7 +74,28 @@ pub(super) fn changed(connection: &mut SqliteConnection, item: &Item) -> QueryRe
     note(connection, &NewChange { kind: CHANGED, user_id, item_seq, ..NewChange::default() })
 }
 
-/// Notes that an item was removed; gives the entry.
+/// Notes that the fact of this number is another now, or of a new one that it is there; gives the
+/// number of the change, which is a new one's own.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub(super) fn fact(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    known: Option<i64>,
+) -> QueryResult<i64> {
+    use memory_changes::dsl;
+    let change = NewChange { kind: FACT, user_id: Some(user_id), item_seq: known, ..<_>::default() };
+    let seq = note(connection, &change)?;
+    if known.is_none() {
+        diesel::update(dsl::memory_changes.find(seq))
+            .set(dsl::item_seq.eq(seq))
+            .execute(connection)?;
+    }
+    Ok(seq)
+}
+
+/// Notes that an item or a fact was removed; gives the entry.
 ///
 /// # Errors
 /// The database's own, for the writer to judge.
@@ -192,7 +215,12 @@ fn changes_between(
     use memory_changes::dsl;
     let mut query = dsl::memory_changes
         .left_join(memory_items::table.on(dsl::item_seq.eq(memory_items::seq.nullable())))
-        .select((Change::as_select(), Option::<Row>::as_select()))
+        .left_join(memory_facts::table.on(dsl::item_seq.eq(memory_facts::seq.nullable())))
+        .select((
+            Change::as_select(),
+            Option::<Row>::as_select(),
+            Option::<FactRow>::as_select(),
+        ))
         .filter(dsl::seq.gt(after))
         .filter(dsl::seq.le(upto))
         .into_boxed();
@@ -202,31 +230,36 @@ fn changes_between(
     let rows = query
         .order(dsl::seq.asc())
         .limit(limit)
-        .load_iter::<(Change, Option<Row>), diesel::connection::DefaultLoadingMode>(connection)
+        .load_iter::<(Change, Option<Row>, Option<FactRow>), DefaultLoadingMode>(connection)
         .map_err(|error| storage_failure(&error))?;
     let (mut changes, mut bytes, mut count) = (Changes::default(), 0, 0);
     let mut last = after;
     for row in rows {
-        let (change, row) = row.map_err(|error| storage_failure(&error))?;
-        bytes += row.as_ref().map_or(0, Row::bytes);
+        let (change, row, fact) = row.map_err(|error| storage_failure(&error))?;
+        bytes += row.as_ref().map_or(0, Row::bytes) + fact.as_ref().map_or(0, FactRow::bytes);
         if bytes > store::PAGE_BYTES_MAX && last > after {
             changes.read_to = Some(last);
             return Ok(changes);
         }
         last = change.seq;
         count += 1;
-        changes.entries.extend(entry(change, row)?);
+        changes.entries.extend(entry(change, row, fact)?);
     }
     changes.read_to = (count >= limit).then_some(last);
     Ok(changes)
 }
 
-/// A row as an entry; none where the item went away while the page was read, which a later entry
-/// says.
-fn entry(change: Change, row: Option<Row>) -> Result<Option<Numbered>, Failure> {
+/// A row as an entry; none where the item or fact went away while the page was read, which a later
+/// entry says.
+fn entry(
+    change: Change,
+    row: Option<Row>,
+    fact: Option<FactRow>,
+) -> Result<Option<Numbered>, Failure> {
     let Change { seq, kind, user_id, item_seq, item_id, epoch } = change;
     let entry = match (kind.as_str(), user_id, epoch) {
         (CHANGED, ..) => row.map(|row| Entry::Changed(Box::new(Item::from(row)))),
+        (FACT, ..) => fact.map(|fact| Entry::Fact(Box::new(fact.into()))),
         (REMOVED, Some(user_id), _) => item_seq
             .zip(item_id)
             .map(|(item_seq, item_id)| Entry::Removed { user_id, item_seq, item_id }),
