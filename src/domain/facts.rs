@@ -130,7 +130,8 @@ mod tests {
 
     fn any_validity() -> impl Strategy<Value = Validity> {
         let to = prop_oneof![1 => Just(None), 2 => (1..20_i64).prop_map(Some)];
-        (0..20_i64, to).prop_map(|(from, length)| validity(from, length.map(|length| from + length)))
+        (0..20_i64, to)
+            .prop_map(|(from, length)| validity(from, length.map(|length| from + length)))
     }
 
     proptest! {

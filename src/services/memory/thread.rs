@@ -253,9 +253,7 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> QueryResult<Writte
             Written::Changed(store::update(connection, user_id, id, changes)?)
         }
         Write::Remember(new) => Written::Remembered(facts::remember(connection, new)?),
-        Write::Forget { user_id, id } => {
-            Written::Removed(facts::remove(connection, user_id, id)?)
-        }
+        Write::Forget { user_id, id } => Written::Removed(facts::remove(connection, user_id, id)?),
         Write::Probe => {
             store::touch(connection)?;
             Written::Removed(store::Removed::default())

@@ -63,5 +63,10 @@ fn page(
     let items = items.items.into_iter().map(|item| Kept::Item(Box::new(item)));
     let mut entries: Vec<Kept> = items.chain(facts).filter(|kept| kept.seq() <= told_to).collect();
     entries.sort_by_key(Kept::seq);
-    Ok(Exported { user_id, entries, upto: told_to.max(after), more: upto.is_some_and(|at| at < head) })
+    Ok(Exported {
+        user_id,
+        entries,
+        upto: told_to.max(after),
+        more: upto.is_some_and(|at| at < head),
+    })
 }

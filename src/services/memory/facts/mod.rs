@@ -5,8 +5,10 @@ mod export;
 mod intake;
 mod store;
 
-pub(super) use store::{FactRow, remember, remove, remove_all};
-pub use store::{NewFact, Noted};
+pub(super) use store::{FactRow, NewFact, Noted, remember, remove, remove_all};
+
+#[cfg(test)]
+pub(super) use store::tests::{a_fact, all_of};
 
 use std::collections::BTreeMap;
 
@@ -50,7 +52,14 @@ fn tools(host: Host, memory: &Memory) -> Host {
         "remember",
         "Keeps a fact about something; of one subject and key one fact holds at a time.",
         &[
-            "user_id", "subject", "key", "text", "valid_from", "valid_to", "source_item_id", "id",
+            "user_id",
+            "subject",
+            "key",
+            "text",
+            "valid_from",
+            "valid_to",
+            "source_item_id",
+            "id",
             "supersedes",
         ],
         move |caller, arguments| {

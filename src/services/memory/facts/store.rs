@@ -365,3 +365,40 @@ pub(super) fn conversations(
         .load(connection)?;
     Ok(ids.into_iter().flatten().collect())
 }
+
+#[cfg(test)]
+pub(in crate::services::memory) mod tests {
+    use super::*;
+
+    /// A fact about a thing, whose id is `f` and a figure of its text.
+    pub(in crate::services::memory) fn a_fact(user_id: &str, key: &str, text: &str) -> NewFact {
+        let number: i64 = text.parse().unwrap();
+        let row = FactRow {
+            seq: 0,
+            id: format!("f{}", number % 4),
+            user_id: user_id.to_owned(),
+            subject: "it".to_owned(),
+            subject_folded: "it".to_owned(),
+            key: Some(key.to_owned()),
+            key_folded: Some(key.to_owned()),
+            text: text.to_owned(),
+            source_item_id: None,
+            recorded_at: number * 1_000_000,
+            valid_from: number * 1_000_000,
+            valid_to: None,
+            superseded_by: None,
+            superseded_at: None,
+        };
+        NewFact { row, supersedes: None }
+    }
+
+    /// All facts of a user.
+    pub(in crate::services::memory) fn all_of(
+        connection: &mut SqliteConnection,
+        user_id: &str,
+    ) -> Vec<Fact> {
+        let which = Which { user_id: user_id.to_owned(), ..Which::default() };
+        let (rows, _) = page(connection, &which, Order::After(0, 1000)).unwrap();
+        rows.into_iter().map(Fact::from).collect()
+    }
+}
