@@ -102,6 +102,8 @@ async fn memory_gives_a_user_their_own_items_only() {
         format!("history/{}/limit/5", ann.id),
         format!("history/{}/stream", ann.id),
         format!("item/{id}/{}", ann.id),
+        format!("facts/{}", ann.id),
+        format!("facts/{}/subject/s", ann.id),
     ] {
         let answer = of_bob.get(&format!("/resource/{path}")).await;
         assert_error(&answer, 403, "permission_denied");
@@ -119,6 +121,10 @@ async fn memory_gives_a_user_their_own_items_only() {
         ("get_message", json!({})),
         ("get_item", json!({})),
         ("forget_user", json!({})),
+        ("remember", json!({"subject": "s", "text": "x"})),
+        ("recall", json!({})),
+        ("forget", json!({"fact_id": "f"})),
+        ("export_user", json!({})),
     ] {
         let mut arguments = json!({"user_id": ann.id, "message_id": id});
         arguments.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());

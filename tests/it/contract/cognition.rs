@@ -34,7 +34,7 @@ fn hit_golden(ann: &User, id: &str, conversation: &str, content: &str) -> Value 
         "seq": "<int>", "id": id, "user_id": ann.id, "sender_id": ann.id, "role": "user",
         "conversation_id": conversation, "content": content, "content_type": "text",
         "timestamp": "<time>", "metadata": {}, "relevance_score": "<number>",
-        "recency_score": "<number>", "matched_words": "<any>",
+        "recency_score": "<number>", "matched_words": "<any>", "kind": "item",
         "reasons": {"signals": "<any>", "terms": "<any>", "nearby": "<any>"},
     })
 }

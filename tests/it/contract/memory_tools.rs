@@ -194,7 +194,7 @@ async fn a_user_is_forgotten_whole_and_alone() {
         cluster.memory.of(user).tool("store_input", arguments).await;
     }
     let told = cluster.memory.of(&ann).tool("forget_user", json!({"user_id": ann.id})).await;
-    assert_json(&told, json!({"status": "forgotten", "user_id": ann.id, "deleted": 2}));
+    assert_json(&told, json!({"status": "forgotten", "user_id": ann.id, "deleted": 2, "facts": 0}));
     let left = async |user: &User| {
         let items = cluster.memory.of(user).resource(&format!("history/{}", user.id)).await;
         items.as_array().unwrap().len()

@@ -22,7 +22,7 @@ const CORE_PATHS: [(Method, &str); 12] = [
     (Method::POST, "/v1/workspace"),
     (Method::POST, "/v1/context"),
 ];
-const MEMORY_TOOLS: [&str; 8] = [
+const MEMORY_TOOLS: [&str; 12] = [
     "store_input",
     "update_message",
     "update_item",
@@ -31,6 +31,10 @@ const MEMORY_TOOLS: [&str; 8] = [
     "get_message",
     "get_item",
     "forget_user",
+    "remember",
+    "recall",
+    "forget",
+    "export_user",
 ];
 const COGNITION_TOOLS: [&str; 5] = [
     "get_context",

@@ -1,6 +1,7 @@
 //! Cognition's index against memory: it follows through every fault, and a question sees what was
 //! stored before it.
 
+mod facts;
 mod faults;
 mod pairs;
 

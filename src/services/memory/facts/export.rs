@@ -57,16 +57,18 @@ fn page(
     let which = Which { user_id: user_id.clone(), ..Which::default() };
     let (facts, cut) = store::page(connection, &which, Order::After(after, limit))?;
     let facts_to = facts.last().map(|last| last.seq).filter(|_| cut);
-    let upto = items.read_to.into_iter().chain(facts_to).min();
-    let told_to = upto.unwrap_or(head).min(head);
+    let mut upto = items.read_to.into_iter().chain(facts_to).min();
     let facts = facts.into_iter().map(|row| Kept::Fact(Box::new(row.into())));
     let items = items.items.into_iter().map(|item| Kept::Item(Box::new(item)));
+    let told_to = upto.unwrap_or(head).min(head);
     let mut entries: Vec<Kept> = items.chain(facts).filter(|kept| kept.seq() <= told_to).collect();
     entries.sort_by_key(Kept::seq);
-    Ok(Exported {
-        user_id,
-        entries,
-        upto: told_to.max(after),
-        more: upto.is_some_and(|at| at < head),
-    })
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    if entries.len() > most {
+        entries.truncate(most);
+        upto = entries.last().map(Kept::seq);
+    }
+    let told_to = upto.unwrap_or(head).min(head);
+    let more = told_to < head;
+    Ok(Exported { user_id, entries, upto: told_to.max(after), more })
 }
