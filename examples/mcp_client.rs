@@ -147,7 +147,7 @@ impl Session {
             client: Some(Client {
                 session: Some("the only one".into()),
                 capabilities: capabilities.as_object().cloned().unwrap_or_default(),
-                side: Arc::clone(&self.asks) as Arc<_>,
+                side: self.asks.clone(),
             }),
             ..Call::within(PATIENCE)
         }
