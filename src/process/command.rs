@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     backplane::{
         config::{Http, Logs, prefixed_services},
-        logging,
+        logging, upstream,
     },
     cli,
     process::{Exit, bind, cognition, core, memory, up},
@@ -40,6 +40,15 @@ enum Command {
     Memory(Role<memory::Settings>),
     /// Run cognition: finds context in memory.
     Cognition(Role<cognition::Settings>),
+    /// Become a program that ends with its parent, as core asks for upstreams.
+    #[command(name = "mcp-child", hide = true)]
+    McpChild {
+        /// The parent's process id.
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<std::ffi::OsString>,
+    },
     #[command(flatten)]
     People(cli::Command),
 }
@@ -97,6 +106,10 @@ fn run(command: Command) -> ExitCode {
             serve("cognition", settings.http.clone(), cognition::PORT, |listener, line| {
                 cognition::run(settings, listener, signalled(stop_with_parent, Some(line)))
             })
+        }
+        Command::McpChild { parent, program } => {
+            let error = upstream::become_child(parent, &program);
+            Err(Exit::Failed(format!("{}: {error}", program.join(" ".as_ref()).display())))
         }
         Command::People(command) => {
             return match block_on(cli::run(command)) {

@@ -8,5 +8,6 @@ mod server_hostile;
 mod server_life;
 mod upstream;
 mod upstream_hostile;
+mod upstream_old;
 mod upstream_peer;
 mod upstream_stdio;
