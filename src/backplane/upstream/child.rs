@@ -45,11 +45,9 @@ struct Group(Option<Pid>);
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            if let Err(error) = killpg(group, signal) {
-                // Nobody there any more is as good.
-                log::debug!("group not signalled signal={signal} cause={error}");
-            }
+        if let Some(Err(error)) = self.0.map(|group| killpg(group, signal)) {
+            // Nobody there any more is as good.
+            log::debug!("group not signalled signal={signal} cause={error}");
         }
     }
 }

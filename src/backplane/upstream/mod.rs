@@ -65,6 +65,8 @@ use crate::{
 
 /// The time between two looks for what has been idle too long.
 const SWEEP: Duration = Duration::from_secs(5);
+/// The least time between them.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
 
 /// What upstreams are given of this process.
 #[derive(Clone, Default)]
@@ -121,8 +123,9 @@ impl Upstream {
         })?;
         let lines = Arc::new(lines);
         let sweeping = Arc::downgrade(&lines);
+        let every = (lines.idle() / 4).clamp(SWEEP_MIN, SWEEP);
         let sweep = runtime.handle.spawn(async move {
-            let mut ticks = tokio::time::interval(SWEEP);
+            let mut ticks = tokio::time::interval(every);
             loop {
                 ticks.tick().await;
                 let Some(lines) = sweeping.upgrade() else { return };
