@@ -126,6 +126,7 @@ impl Session {
         let headers = bearer.map(|bearer| ("Authorization".to_owned(), bearer));
         let spec = UpstreamSpec {
             name: "server".to_owned(),
+            prefix: None,
             transport: Transport::Http(Remote {
                 url: self.url.clone(),
                 headers: headers.into_iter().collect(),

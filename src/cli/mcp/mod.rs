@@ -23,6 +23,9 @@ pub struct McpArgs {
     /// running].
     #[arg(long, env = "CORTEX_MCP_URL", value_parser = endpoint)]
     url: Option<String>,
+    /// Start a backplane of its own even where core runs already; it ends with the client.
+    #[arg(long, conflicts_with = "url")]
+    own: bool,
     /// Login name or id of the user to speak as [default: the development user].
     #[arg(long)]
     user: Option<String>,
@@ -45,6 +48,12 @@ impl McpArgs {
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
+    }
+
+    /// Whether a core that runs already is passed over.
+    #[must_use]
+    pub fn wants_own(&self) -> bool {
+        self.own
     }
 
     /// Where core is, unless told otherwise.
