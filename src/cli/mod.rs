@@ -12,6 +12,7 @@ mod out;
 mod outbox;
 mod people;
 mod place;
+mod reindex;
 mod render;
 mod session;
 mod status;
@@ -60,6 +61,8 @@ pub enum Command {
     /// Say which other MCP servers stand behind the gateway: add, list, remove, test, import.
     #[command(subcommand)]
     Upstream(upstream::UpstreamCommand),
+    /// Make cognition's index anew from memory, or compare it with what memory has.
+    Reindex(reindex::ReindexArgs),
     /// Put a load on a backplane and show how it bears it.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -92,6 +95,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,
         Command::Upstream(command) => upstream::run(command).await,
+        Command::Reindex(args) => until_interrupted(reindex::run(args)).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Eval(command) => eval::run(command).await,
         Command::Health(args) => health::run(args).await,

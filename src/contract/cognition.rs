@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::contract::item::Item;
 
@@ -14,6 +15,8 @@ pub const LIMIT_MAX: usize = 100;
 pub const MEMORY_UNAVAILABLE: &str = "memory_service_unavailable";
 /// Memory answered, but not with what was asked for.
 pub const MEMORY_ERROR: &str = "memory_service_error";
+/// The index has not what memory has, and could not be given it in time.
+pub const INDEX_BEHIND: &str = "index_behind";
 /// The conversation has no items of that user.
 pub const CONVERSATION_NOT_FOUND: &str = "Conversation not found";
 
@@ -31,6 +34,30 @@ pub struct GetContext {
     pub limit: Option<i64>,
     /// How much recency weighs against relevance, from 0 to 1.
     pub recency_weight: Option<f64>,
+    /// What holds for every item.
+    #[serde(flatten)]
+    pub conditions: Wanted,
+    /// What the items' texts may have together (tokens, as the reply counts them); near-identical
+    /// ones are then told once.
+    pub max_tokens: Option<i64>,
+    /// What was stored up to this number of memory's log must be seen; up to now when absent.
+    pub min_seq: Option<i64>,
+}
+
+/// What holds for every item that is told.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// Only items of the conversation, which otherwise are preferred.
+    pub conversation_only: Option<bool>,
+    /// Only items of this role.
+    pub role: Option<String>,
+    /// Only items from this time on (RFC 3339).
+    pub from: Option<String>,
+    /// Only items before this time (RFC 3339).
+    pub to: Option<String>,
+    /// Only items with these values in their metadata: texts, numbers, true, false or null.
+    pub metadata: Option<Map<String, Value>>,
 }
 
 /// Arguments of `analyze_conversation`.
@@ -57,6 +84,13 @@ pub struct SearchHistory {
     pub limit: Option<i64>,
     /// Whether hits tell about their conversation; they do when absent.
     pub include_conversations: Option<bool>,
+    /// The conversation that is meant; with `conversation_only` no other.
+    pub conversation_id: Option<String>,
+    /// What holds for every hit.
+    #[serde(flatten)]
+    pub conditions: Wanted,
+    /// What was stored up to this number of memory's log must be seen; up to now when absent.
+    pub min_seq: Option<i64>,
 }
 
 /// Arguments of `summarize_history`.
@@ -116,9 +150,33 @@ pub struct Hit {
     pub recency_score: f64,
     /// The query words it has, in the query's order.
     pub matched_words: Vec<String>,
+    /// Why it was chosen.
+    pub reasons: Reasons,
     /// About the conversation it is from, when asked for.
     #[serde(rename = "_conversation_data", skip_serializing_if = "Option::is_none")]
     pub conversation_data: Option<ConversationData>,
+}
+
+/// Why an item was chosen, for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reasons {
+    /// What spoke for it: `terms`, `nearby`, `speaker`, `date`, `recency`, `vector`.
+    pub signals: Vec<&'static str>,
+    /// The query words it has.
+    pub terms: Vec<String>,
+    /// Further query words that its neighbours in the conversation have.
+    pub nearby: Vec<String>,
+}
+
+/// What was found and is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Items beyond `limit`, as far as they were looked for (count).
+    pub over_limit: usize,
+    /// Items that do not fit `max_tokens` (count).
+    pub over_budget: usize,
+    /// Items that say what a better one says (count).
+    pub duplicates: usize,
 }
 
 /// What a hit tells about its conversation, as far as it was looked at.
@@ -171,9 +229,23 @@ pub struct ContextReply {
     pub entities: EntityGroups,
     /// The items summed up.
     pub summary: Summary,
-    /// Why it is empty, when that is not because nothing was found.
+    /// What was found and is not told.
+    pub left_out: LeftOut,
+    /// What the items' texts have together (tokens), when a budget was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+    /// Everything of the user up to this number of memory's log was seen.
+    pub index_seq: i64,
+    /// Entries that were read from memory for this, because the index was behind (count).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tail_entries: usize,
+    /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The answer to `analyze_conversation`.
@@ -254,7 +326,9 @@ pub struct SearchReply {
     pub query: String,
     /// Whose memory.
     pub user_id: String,
-    /// Why it is empty, when that is not because nothing was found.
+    /// Everything of the user up to this number of memory's log was seen.
+    pub index_seq: i64,
+    /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
 }
@@ -287,7 +361,7 @@ pub struct EntitiesReply {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, from_value, json, to_value};
+    use serde_json::{from_value, json, to_value};
 
     use super::*;
 
@@ -300,6 +374,11 @@ mod tests {
             relevance_score: 0.5,
             recency_score: 1.0,
             matched_words: vec!["x".to_owned()],
+            reasons: Reasons {
+                signals: vec!["terms"],
+                terms: vec!["x".to_owned()],
+                nearby: vec![],
+            },
             conversation_data: None,
         }
     }
@@ -330,13 +409,18 @@ mod tests {
             conversation_id: None,
             entities: BTreeMap::from([("email", vec![found])]),
             summary: Summary::default(),
+            left_out: LeftOut { over_limit: 2, ..LeftOut::default() },
+            tokens: Some(1),
+            index_seq: 7,
+            tail_entries: 0,
             trouble: Some(Trouble { error: MEMORY_UNAVAILABLE.to_owned(), error_detail: None }),
         };
         let golden = json!({
             "context": [{
                 "seq": 0, "id": "1", "user_id": "u", "sender_id": "", "role": "user",
                 "content": "x", "content_type": "text", "timestamp": "t", "metadata": {},
-                "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"]
+                "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"],
+                "reasons": {"signals": ["terms"], "terms": ["x"], "nearby": []}
             }],
             "relevant_items": [], "count": 1, "user_id": "u", "query": null,
             "entities": {"email": [{"type": "email", "value": "a@b.de"}]},
@@ -344,7 +428,8 @@ mod tests {
                 "message_count": 0, "time_span": "", "topics": [], "key_points": [],
                 "participants": [], "participant_counts": {}, "duration_seconds": 0.0
             },
-            "error": "memory_service_unavailable"
+            "left_out": {"over_limit": 2, "over_budget": 0, "duplicates": 0}, "tokens": 1,
+            "index_seq": 7, "error": "memory_service_unavailable"
         });
         assert_eq!(to_value(reply).unwrap(), golden);
     }

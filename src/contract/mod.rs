@@ -5,6 +5,7 @@ pub mod conversation;
 pub mod event;
 pub mod health;
 pub mod item;
+pub mod log;
 pub mod memory;
 pub mod offers;
 pub mod outbox;

@@ -111,7 +111,9 @@ fn run(command: Command) -> ExitCode {
             })
         }
         Command::Mcp(Mcp { args, logs }) => {
-            start_logs(&logs, "mcp");
+            // What a command for people meets is told in one line of its own.
+            let level = if args.is_stdio() { logs.log.clone() } else { "error".to_owned() };
+            start_logs(&Logs { log: level, ..logs.clone() }, "mcp");
             return told(block_on(stdio::run(args, logs)));
         }
         Command::People(command) => return told(block_on(cli::run(command))),

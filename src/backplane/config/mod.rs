@@ -6,6 +6,7 @@ mod calls;
 mod data;
 mod gateway;
 mod identity;
+mod index;
 mod mcp;
 mod outbox;
 mod services;
@@ -20,6 +21,7 @@ pub use self::{
     data::{Data, Storage},
     gateway::{Gateway, ToolSearch},
     identity::Identity,
+    index::Index,
     mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},

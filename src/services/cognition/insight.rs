@@ -10,12 +10,12 @@ use crate::{
     domain::{
         analysis,
         entities::{Entity, TEXT_CHARS_MAX, entities_of},
-        relevance::search,
         sentiment::sentiment,
         text::{Utterance, word_count},
     },
     services::cognition::{
-        context::hits,
+        context::{Candidate, SearchAsked, hits},
+        index::{About, Fresh},
         memory::{Recollection, Remembered, utterances},
     },
 };
@@ -90,40 +90,29 @@ fn results(kind: &str, said: &[Utterance<'_>]) -> AnalysisResults {
     }
 }
 
-/// The items that answer `query`, each with what is known of its conversation if that is wanted.
+/// The items that answer a search, each with what is known of its conversation if that is wanted.
 pub(super) fn found(
-    user_id: String,
-    query: String,
-    limit: usize,
-    include_conversations: bool,
-    recalled: Recollection,
+    asked: SearchAsked,
+    fresh: Fresh,
+    candidates: Vec<Candidate>,
+    about: BTreeMap<String, About>,
 ) -> SearchReply {
-    let ranked = search(&utterances(&recalled.items), &query, limit);
-    let mut results = hits(ranked, &recalled.items);
-    if include_conversations {
-        let mut known: BTreeMap<String, ConversationData> = BTreeMap::new();
-        for hit in &mut results {
-            hit.conversation_data = hit.item.conversation_id.clone().map(|id| {
-                let data = || conversation_data(&id, &recalled.items);
-                known.entry(id.clone()).or_insert_with(data).clone()
-            });
-        }
+    let mut results = hits(candidates);
+    for hit in &mut results {
+        let about = hit.item.conversation_id.as_ref().and_then(|id| about.get(id));
+        hit.conversation_data = about.map(|about| ConversationData {
+            message_count: about.messages,
+            participants: about.participants.clone(),
+            first_message: about.first.clone(),
+        });
     }
-    SearchReply { count: results.len(), results, query, user_id, trouble: recalled.trouble }
-}
-
-fn conversation_data(id: &str, items: &[Remembered]) -> ConversationData {
-    let of_it: Vec<&Remembered> =
-        items.iter().filter(|found| found.item.conversation_id.as_deref() == Some(id)).collect();
-    let numbers = analysis::summary(&utterances(of_it.iter().copied()));
-    let age = |found: &&&Remembered| {
-        let said = found.utterance();
-        (said.at, said.seq)
-    };
-    ConversationData {
-        message_count: numbers.message_count,
-        participants: numbers.participants,
-        first_message: of_it.iter().min_by_key(age).map(|found| found.item.clone()),
+    SearchReply {
+        count: results.len(),
+        results,
+        query: asked.query,
+        user_id: asked.user_id,
+        index_seq: fresh.seq,
+        trouble: fresh.trouble,
     }
 }
 
@@ -182,7 +171,7 @@ mod tests {
     use serde_json::{Value, json, to_value};
 
     use super::*;
-    use crate::services::cognition::memory::{JUDGED_CHARS_MAX, understood};
+    use crate::services::cognition::memory::{JUDGED_CHARS_MAX, remembered};
 
     /// Items `1`, `2`, … a minute apart, told newest first as memory does.
     fn recalled(said: &[(&str, &str, &str)]) -> Recollection {
@@ -197,7 +186,12 @@ mod tests {
             })
             .collect();
         values.reverse();
-        Recollection { items: understood(values), trouble: None }
+        Recollection {
+            items: remembered(
+                values.into_iter().map(|value| serde_json::from_value(value).unwrap()),
+            ),
+            trouble: None,
+        }
     }
 
     fn talk() -> Recollection {
@@ -268,30 +262,6 @@ mod tests {
             trouble: Some(Trouble { error: "away".to_owned(), error_detail: None }),
         };
         assert_eq!(analysed("summary", away)["error"], json!("away"));
-    }
-
-    fn searched(query: &str, include_conversations: bool) -> SearchReply {
-        let recalled = recalled(&[
-            ("c", "ann", "how it began"),
-            ("c", "bob", "a red kite"),
-            ("d", "ann", "the kite again"),
-        ]);
-        let query = query.to_owned();
-        found("u".to_owned(), query, 10, include_conversations, recalled)
-    }
-
-    #[test]
-    fn a_hit_knows_how_its_conversation_began() {
-        let reply = searched("red kite", true);
-        let ids: Vec<&str> = reply.results.iter().map(|hit| hit.item.id.as_str()).collect();
-        assert_eq!((reply.count, ids), (2, vec!["2", "3"]));
-        let about = reply.results[0].conversation_data.as_ref().unwrap();
-        assert_eq!(about.message_count, 2);
-        assert_eq!(about.participants, ["ann", "bob"]);
-        assert_eq!(about.first_message.as_ref().unwrap().id, "1");
-        let bare = searched("red kite", false);
-        assert!(bare.results.iter().all(|hit| hit.conversation_data.is_none()));
-        assert_eq!(searched("violet", true).count, 0);
     }
 
     #[test]

@@ -42,6 +42,19 @@ pub fn findings(connection: &mut SqliteConnection) -> Result<Vec<String>, Failur
         problems.push(format!("{beyond} items have sequence numbers that were not given out"));
     }
     let (mut no_json, mut changed) = (Vec::new(), Vec::new());
+    // Changes have numbers of the log since the third version.
+    if database::versions(connection)?.len() >= 3 {
+        let astray = database::count(
+            connection,
+            "SELECT count(*) AS count FROM memory_changes WHERE seq > \
+             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0) \
+             OR seq IN (SELECT seq FROM memory_items) \
+             OR (kind = 'changed' AND item_seq NOT IN (SELECT seq FROM memory_items))",
+        )?;
+        if astray > 0 {
+            problems.push(format!("{astray} changes are not of this log"));
+        }
+    }
     // Storing knows a hash since the second version of the schema.
     if database::versions(connection)?.len() < 2 {
         return Ok(problems);

@@ -3,9 +3,12 @@
 mod announcer;
 pub mod audit;
 mod bulk;
+mod changes;
 mod condition;
+mod entries;
 pub mod intake;
 mod live;
+mod numbers;
 mod schema;
 mod shapes;
 mod shelf;
@@ -205,7 +208,7 @@ impl Memory {
         let (user_id, id) = (user_id.to_owned(), id.to_owned());
         let change = Write::Update { user_id, id: id.clone(), changes: Box::new(changes) };
         match self.write(change).await? {
-            Written::Changed(Updated::Now(item)) => Ok(*item),
+            Written::Changed(Updated::Now(item, _)) => Ok(*item),
             Written::Changed(Updated::Unknown) => Err(Failure::not_found("item", id)),
             Written::Changed(Updated::TooLarge) => Err(intake::attached_too_much("metadata")),
             Written::Stored { .. }
@@ -230,7 +233,7 @@ impl Memory {
         caller.must_act_for(user_id)?;
         let (user_id, id) = (user_id.to_owned(), id.map(str::to_owned));
         match self.write(Write::Remove { user_id, id }).await? {
-            Written::Removed(count) => Ok(count),
+            Written::Removed(removed) => Ok(removed.count),
             Written::Stored { .. }
             | Written::Known { .. }
             | Written::StoredAll(_)

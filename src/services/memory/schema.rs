@@ -24,3 +24,16 @@ diesel::table! {
         id -> Text,
     }
 }
+
+diesel::table! {
+    memory_changes (seq) {
+        seq -> BigInt,
+        kind -> Text,
+        user_id -> Nullable<Text>,
+        item_seq -> Nullable<BigInt>,
+        item_id -> Nullable<Text>,
+        epoch -> Nullable<Text>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(memory_items, memory_changes);

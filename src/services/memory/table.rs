@@ -14,7 +14,7 @@ use crate::{
         principal::Principal,
     },
     services::memory::{
-        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake, shapes,
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, entries, intake, shapes,
         store::{Filter, Page},
         value, values,
     },
@@ -23,7 +23,8 @@ use crate::{
 /// Memory's table.
 #[must_use]
 pub fn host(memory: &Memory) -> Host {
-    shapes::shaped(resources(tools(bulk::row(Host::new(), memory), memory), memory))
+    let host = resources(tools(bulk::row(Host::new(), memory), memory), memory);
+    shapes::shaped(entries::rows(host, memory))
 }
 
 /// One row of the table: a tool whose work is a method below.

@@ -32,7 +32,7 @@ use crate::{
         condition::Condition,
         intake::{Changes, NewItem},
         shelf::Shelf,
-        store::{self, Inserted, Updated},
+        store::{self, Inserted, Removed, Updated},
         thread::Thread,
     },
 };
@@ -89,8 +89,8 @@ pub enum Written {
     StoredAll(Vec<Inserted>),
     /// What came of the change.
     Changed(Updated),
-    /// How many were removed.
-    Removed(usize),
+    /// What was removed.
+    Removed(Removed),
 }
 
 /// What the writer's thread is given.

@@ -78,6 +78,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         writer: None,
         outbox: None,
         log: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

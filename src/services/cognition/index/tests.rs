@@ -1,0 +1,251 @@
+//! The index in memory against the one on disk, whatever comes in which order.
+
+use clap::Parser;
+use diesel::{connection::SimpleConnection as _, prelude::*};
+use proptest::{prelude::*, test_runner::TestCaseError};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    backplane::{database, metrics::Metrics},
+    contract::log::{Entry, Numbered},
+    services::cognition::index::store::Change,
+};
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn open(folder: &tempfile::TempDir, bytes: &str) -> Index {
+    let path = folder.path().display().to_string();
+    let arguments = ["test", "--data-dir", &path, "--index-memory-max", bytes];
+    let Only { settings } = Only::parse_from(arguments);
+    Index::open(&settings, &Metrics::new("test")).unwrap()
+}
+
+const WORDS: [&str; 5] = ["kite", "boat", "harbour", "lunch", "the red kite of May 5 2026"];
+
+fn item(seq: i64, user: u8, number: usize) -> Value {
+    json!({
+        "seq": seq, "id": seq.to_string(), "user_id": user.to_string(), "sender_id": "ann",
+        "conversation_id": (seq % 3).to_string(), "content": WORDS[number % WORDS.len()],
+        "timestamp": format!("2026-01-01T00:{:02}:00Z", (seq * 7) % 60),
+    })
+}
+
+/// What the log says next, and what a reader does meanwhile.
+#[derive(Clone, Debug)]
+enum Step {
+    Store(u8, usize),
+    Change(u8, usize),
+    Remove(u8, usize),
+    Forget(u8),
+    /// What came since is written.
+    Write,
+    /// A user asks: their index comes into memory.
+    Ask(u8),
+    /// A user asks while the index is behind: what came since is read from memory.
+    Tail(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (user, number) = (0..3_u8, 0..20_usize);
+    let step = prop_oneof![
+        6 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Store(user, n)),
+        3 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Change(user, n)),
+        2 => (user.clone(), number).prop_map(|(user, n)| Step::Remove(user, n)),
+        1 => user.clone().prop_map(Step::Forget),
+        4 => Just(Step::Write),
+        3 => user.clone().prop_map(Step::Ask),
+        3 => user.prop_map(Step::Tail),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// The log as memory would tell it: what is in each item now.
+#[derive(Default)]
+struct Log {
+    entries: Vec<Numbered>,
+    items: BTreeMap<i64, Item>,
+    written: usize,
+}
+
+impl Log {
+    fn add(&mut self, step: &Step) {
+        let seq = i64::try_from(self.entries.len()).unwrap() + 1;
+        let of = |items: &BTreeMap<i64, Item>, user: u8, n: usize| {
+            let own: Vec<i64> = items
+                .values()
+                .filter(|item| item.user_id == user.to_string())
+                .map(|item| item.seq)
+                .collect();
+            own.get(n % own.len().max(1)).copied()
+        };
+        let read = |value: Value| -> Item { serde_json::from_value(value).unwrap() };
+        let entry = match step {
+            Step::Store(user, n) => {
+                let item = read(item(seq, *user, *n));
+                self.items.insert(seq, item.clone());
+                Entry::Stored(Box::new(item))
+            }
+            Step::Change(user, n) => {
+                let Some(at) = of(&self.items, *user, *n) else { return };
+                let item = read(item(at, *user, n + 1));
+                self.items.insert(at, item.clone());
+                Entry::Changed(Box::new(item))
+            }
+            Step::Remove(user, n) => {
+                let Some(at) = of(&self.items, *user, *n) else { return };
+                self.items.remove(&at);
+                let (user_id, item_id) = (user.to_string(), at.to_string());
+                Entry::Removed { user_id, item_seq: at, item_id }
+            }
+            Step::Forget(user) => {
+                self.items.retain(|_, item| item.user_id != user.to_string());
+                Entry::Forgotten { user_id: user.to_string() }
+            }
+            Step::Write | Step::Ask(_) | Step::Tail(_) => return,
+        };
+        self.entries.push(Numbered { seq, entry });
+    }
+
+    async fn write(&mut self, index: &Index) {
+        let new = self.entries.get(self.written..).unwrap();
+        let upto = i64::try_from(self.entries.len()).unwrap();
+        let batch = new
+            .iter()
+            .map(|entry| (entry.seq, serde_json::to_string(&entry.entry).unwrap()))
+            .collect();
+        index.apply_written(Arc::new(batch), upto).await.unwrap();
+        self.written = self.entries.len();
+    }
+
+    /// What is not written, as memory would tell it: items as they are now.
+    fn tail(&self, user: u8) -> Vec<(Change, Option<Item>)> {
+        let new = self.entries.get(self.written..).unwrap().iter().cloned();
+        let now = new.filter(|entry| entry.entry.user() == Some(&user.to_string())).filter_map(
+            |Numbered { seq, entry }| {
+                let entry = match entry {
+                    Entry::Stored(item) => {
+                        Entry::Stored(Box::new(self.items.get(&item.seq)?.clone()))
+                    }
+                    Entry::Changed(item) => {
+                        Entry::Changed(Box::new(self.items.get(&item.seq)?.clone()))
+                    }
+                    other @ (Entry::Removed { .. }
+                    | Entry::Forgotten { .. }
+                    | Entry::Began { .. }
+                    | Entry::Within { .. }) => other,
+                };
+                Some(Numbered { seq, entry })
+            },
+        );
+        now.filter_map(fresh::change).collect()
+    }
+}
+
+async fn ask(index: &Index, user: u8, text: &str) -> Vec<(i64, String)> {
+    let user = user.to_string();
+    let asked = Asked { text: text.to_owned(), limit: 50, ..Asked::default() };
+    let found = index.search(&user, asked).await.unwrap();
+    let seqs: Vec<i64> = found.iter().map(|found| found.seq).collect();
+    let items = index.items(&user, seqs).await.unwrap();
+    found
+        .into_iter()
+        .map(|found| {
+            let item = &items[&found.seq];
+            assert_eq!(item.user_id, user, "another's item");
+            (found.seq, format!("{} {}", item.content, found.score))
+        })
+        .collect()
+}
+
+async fn newest(index: &Index, user: u8) -> Vec<i64> {
+    let items = index.newest(&user.to_string(), Conditions::default(), 100).await.unwrap();
+    items.iter().map(|item| item.seq).collect()
+}
+
+/// The numbers a user has, by the truth.
+fn truth(log: &Log, user: u8) -> Vec<i64> {
+    let own = log.items.values().filter(|item| item.user_id == user.to_string());
+    own.map(|item| item.seq).collect()
+}
+
+async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let folder = tempfile::tempdir().unwrap();
+    // So little that all but the last are dropped again and again.
+    let index = open(&folder, "2000");
+    let mut log = Log::default();
+    for step in &steps {
+        log.add(step);
+        match step {
+            Step::Write => log.write(&index).await,
+            Step::Ask(user) => drop(ask(&index, *user, "kite boat").await),
+            Step::Tail(user) => {
+                let loaded = index.user(&user.to_string()).await.unwrap();
+                loaded.write().run_ahead(log.tail(*user));
+                let mut seen = newest(&index, *user).await;
+                seen.sort_unstable();
+                prop_assert_eq!(seen, truth(&log, *user), "what is not written is seen");
+            }
+            Step::Store(..) | Step::Change(..) | Step::Remove(..) | Step::Forget(_) => {}
+        }
+    }
+    log.write(&index).await;
+    for user in 0..3 {
+        let mut seen = newest(&index, user).await;
+        seen.sort_unstable();
+        prop_assert_eq!(seen, truth(&log, user));
+    }
+    let other = tempfile::tempdir().unwrap();
+    let fresh = open(&other, "1000000");
+    log.written = 0;
+    log.write(&fresh).await;
+    for user in 0..3 {
+        for text in ["kite", "boat lunch", "harbour in May", "what did ann say of the red kite?"] {
+            let known = ask(&index, user, text).await;
+            prop_assert_eq!(&known, &ask(&fresh, user, text).await, "{} {}", user, text);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn an_index_kept_up_in_memory_is_one_that_is_read_anew_and_nobody_elses(steps in steps()) {
+        actix_rt::System::new().block_on(run(steps))?;
+    }
+}
+
+#[actix::test]
+async fn what_other_rules_prepared_is_prepared_anew_and_found_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(&folder, "1000000");
+    let mut log = Log::default();
+    for number in 0..30 {
+        log.add(&Step::Store(0, number));
+    }
+    log.write(&index).await;
+    let before = ask(&index, 0, "kite").await;
+    assert!(!before.is_empty());
+    let path = folder.path().join(DATABASE_FILE);
+    let old = "UPDATE prepared_items SET rules = 0, prepared = x'00ff'";
+    database::connect(&path).unwrap().batch_execute(old).unwrap();
+    drop(index);
+    let index = open(&folder, "1000000");
+    assert_eq!(ask(&index, 0, "kite").await, before, "prepared when it is asked for");
+    assert_eq!(index.renew(20).await, Ok(20));
+    assert_eq!((index.renew(20).await, index.renew(20).await), (Ok(10), Ok(0)));
+    drop(index);
+    let index = open(&folder, "1000000");
+    assert_eq!(ask(&index, 0, "kite").await, before);
+    let count: i64 = schema::prepared_items::table
+        .filter(schema::prepared_items::rules.eq(0))
+        .count()
+        .get_result(&mut database::connect(&path).unwrap())
+        .unwrap();
+    assert_eq!(count, 0);
+}
