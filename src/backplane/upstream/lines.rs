@@ -190,8 +190,10 @@ impl Lines {
 
     /// Lines that are up.
     pub(super) fn count(&self) -> usize {
-        let slots = held(&self.slots).values().filter(|slot| slot.ready().is_some()).count();
-        slots + usize::from(self.for_all().is_some())
+        if self.for_all().is_some() {
+            return 1;
+        }
+        held(&self.slots).values().filter(|slot| slot.ready().is_some()).count()
     }
 
     fn for_all(&self) -> Option<Line> {
@@ -377,6 +379,11 @@ impl Lines {
                 old.extend(kept.take());
             }
         }
+    }
+
+    /// Time without a call after which a line is ended.
+    pub(super) fn idle(&self) -> Duration {
+        self.most().1
     }
 
     /// Ends what nobody has used for long, or uses any more.
