@@ -1,0 +1,131 @@
+"""What every client must be able to do with the servers behind core."""
+
+import uuid
+
+from checks import refused
+from stage import within
+
+# The servers of the stage: by their names, a tool and what it answers.
+ECHO = {"message": "hello"}
+EVERYTHING = ["every", "everyhttp", "everysse"]
+ALIVE = {
+    **{name: ("echo", ECHO, "Echo: hello") for name in EVERYTHING},
+    "graph": ("read_graph", {}, "entities"),
+    "fast": ("add", {"a": 1, "b": 2}, "3"),
+}
+LONG = "trigger-long-running-operation"
+
+
+def text(result):
+    """The first text of a result."""
+    return next(block["text"] for block in result["content"] if block["type"] == "text")
+
+
+def answers(session, name):
+    """The answer of a server behind core, which must be right."""
+    tool, arguments, expected = ALIVE[name]
+    result = session.call(f"{name}__{tool}", arguments)
+    assert not result.get("isError"), f"{name}: {text(result)}"
+    assert expected in text(result), f"{name}: {text(result)}"
+    return result
+
+
+def lists_everything(session):
+    """The tools, prompts, resources and templates of each."""
+    tools = [tool["name"] for tool in session.ask("tools/list")["tools"]]
+    for name, least in (*((name, 10) for name in EVERYTHING), ("graph", 9), ("fast", 5)):
+        own = [tool for tool in tools if tool.startswith(f"{name}__")]
+        assert len(own) >= least, f"{name}: {own}"
+    prompts = [prompt["name"] for prompt in session.ask("prompts/list")["prompts"]]
+    assert {"every__simple-prompt", "fast__greet"} <= set(prompts), prompts
+    uris = [one["uri"] for one in session.ask("resources/list")["resources"]]
+    assert "data://greeting" in uris, uris
+    templates = session.ask("resources/templates/list")["resourceTemplates"]
+    assert "data://greeting/{name}" in [one["uriTemplate"] for one in templates], templates
+
+
+def calls_each(session):
+    """A tool of each."""
+    for name in ALIVE:
+        answers(session, name)
+
+
+def gets_all_kinds(session):
+    """Images, structure, resources and prompts come through unharmed."""
+    for name in EVERYTHING:
+        kinds = [block["type"] for block in session.call(f"{name}__get-tiny-image")["content"]]
+        assert "image" in kinds, f"{name}: {kinds}"
+        weather = session.call(f"{name}__get-structured-content", {"location": "Chicago"})
+        assert "temperature" in weather["structuredContent"], f"{name}: {weather}"
+    assert answers(session, "fast")["structuredContent"] == {"result": 3}
+    for uri, said in (("data://greeting", "hello"), ("data://greeting/ann", "hello ann")):
+        contents = session.ask("resources/read", uri=uri)["contents"]
+        assert contents[0]["text"] == said, contents
+    got = session.ask("prompts/get", name="fast__greet", arguments={"name": "Ann"})
+    assert got["messages"][0]["content"]["text"] == "Greet Ann", got
+    completed = session.ask("completion/complete", prompt="every__completable-prompt",
+                            argument="department", value="E")
+    assert "Engineering" in completed["completion"]["values"], completed
+
+
+def keeps_what_is_stored(session):
+    """Another memory, behind ours."""
+    name = f"Ann-{uuid.uuid4()}"
+    entity = {"name": name, "entityType": "person", "observations": ["likes tea"]}
+    session.call("graph__create_entities", {"entities": [entity]})
+    found = session.call("graph__search_nodes", {"query": name})
+    assert "likes tea" in text(found), found
+
+
+def sees_progress(session):
+    """Of a server with a session, of a child, and of FastMCP."""
+    for tool, arguments, total in (
+        (f"everyhttp__{LONG}", {"duration": 0.3, "steps": 3}, 3),
+        (f"every__{LONG}", {"duration": 0.3, "steps": 3}, 3),
+        ("fast__walk", {"steps": 3}, 3),
+    ):
+        number = session.begin("tools/call", name=tool, arguments=arguments, progress=True)
+        result = session.end(number, tool)
+        assert not result.get("isError"), f"{tool}: {text(result)}"
+        seen = [event["progress"] for event in session.events
+                if event["event"] == "progress" and event["of"] == number]
+        assert seen and seen == sorted(seen), f"{tool}: progress {seen} of {total}"
+
+
+def is_asked(session):
+    """A server's questions to the model and to the person, answered by this client."""
+    for name in EVERYTHING:
+        begun = len(session.events)
+        result = session.call(f"{name}__trigger-sampling-request", {"prompt": "what?"})
+        assert "a made-up answer" in text(result), f"{name}: {result}"
+        asked = [event for event in session.events[begun:] if event["event"] == "sampling"]
+        assert asked and "what?" in str(asked[0]["params"]), f"{name}: {asked}"
+        result = session.call(f"{name}__trigger-elicitation-request")
+        assert "Ann" in str(result["content"]), f"{name}: {result}"
+
+
+def stops_what_is_cancelled(session):
+    """A call given up here is given up there."""
+    def count():
+        return int(text(session.call("fast__count_cancelled")))
+
+    before = count()
+    number = session.begin("tools/call", name="fast__wait", arguments={"seconds": 60})
+    # Only what has begun can be cancelled where it runs: the server has it by the time it has
+    # answered what came after.
+    answers(session, "fast")
+    session.ask("cancel", of=number)
+    within(session.deadline, lambda: count() > before, "the server behind has stopped")
+
+
+def is_told_of_their_errors(session):
+    """A tool's own failure, as it says it, and a tool that is not there."""
+    result = session.call("fast__fail")
+    assert result.get("isError") and "it was meant to fail" in text(result), result
+    result = session.call("every__get-sum", {"a": "one"})
+    assert result.get("isError"), result
+    refused([-32602], lambda: session.call("every__nonesuch"))
+
+
+ALL = [lists_everything, calls_each, gets_all_kinds, keeps_what_is_stored, sees_progress,
+       is_asked, stops_what_is_cancelled, is_told_of_their_errors]
