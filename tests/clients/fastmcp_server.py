@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from dataclasses import dataclass
 
 import uvicorn
 from fastmcp import Context, FastMCP
@@ -10,6 +11,13 @@ from fastmcp.exceptions import ToolError
 
 server = FastMCP("fast")
 cancelled = 0
+
+
+@dataclass
+class Named:
+    """What a person is asked."""
+
+    name: str
 
 
 @server.tool
@@ -42,6 +50,19 @@ async def walk(steps: int, context: Context) -> str:
     for step in range(1, steps + 1):
         await context.report_progress(progress=step, total=steps)
     return "arrived"
+
+
+@server.tool
+async def ask_person(context: Context) -> str:
+    """Asks whoever sits before the client for a name."""
+    answer = await context.elicit("What is your name?", response_type=Named)
+    return f"{answer.action}: {answer.data.name}"
+
+
+@server.tool
+async def ask_model(context: Context) -> str:
+    """Asks the client's model."""
+    return f"it said: {(await context.sample('what?')).text}"
 
 
 @server.tool

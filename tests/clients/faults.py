@@ -38,46 +38,50 @@ def back(session, name):
     within(session.deadline, again, f"{name} is back")
 
 
-def says_clearly(session, name):
-    """A call to what is away names it, at once."""
-    tool, arguments, _ = ALIVE[name]
+def failed(name, called):
+    """A call to what is away fails at once, and names it."""
     began = time.monotonic()
     try:
-        result = session.call(f"{name}__{tool}", arguments)
-        assert result.get("isError"), f"{name} was answered: {result}"
+        result = called()
+        assert result.get("isError"), f"{name} has answered: {result}"
         said = text(result)
     except Refused as error:
         said = str(error)
-    assert time.monotonic() - began < PROMPT, f"{said}: after {time.monotonic() - began:.1f} s"
+    took = time.monotonic() - began
+    assert took < PROMPT, f"{said}: after {took:.1f} s"
     assert name in said, f"{name} is not named: {said}"
 
 
 def child_killed(plane, session, name, *words):
-    """A child of core's."""
+    """A child of core's. What may be repeated and was under way is repeated with the next one."""
     pid = plane.child(*words)
     assert pid, f"no process of {name}"
-    under_way = session.begin(
-        "tools/call", name=f"{name}__{LONG}", arguments={"duration": 60, "steps": 1}
-    ) if name == "every" else None
-    if under_way is not None:
+    repeated = None
+    if name == "every":
+        repeated = session.begin("tools/call", name=f"{name}__{LONG}",
+                                 arguments={"duration": 2, "steps": 1})
         # It has what came before by the time it answers this.
         answers(session, name)
     os.kill(pid, signal.SIGKILL)
-    if under_way is not None:
-        try:
-            result = session.end(under_way, "the call under way")
-            assert result.get("isError") and name in text(result), result
-        except Refused as error:
-            assert name in str(error), error
     others(session, name)
+    if repeated is not None:
+        result = session.end(repeated, "the call under way")
+        assert "completed" in text(result), result
     back(session, name)
-    assert plane.child(*words) != pid
+    assert plane.child(*words) not in (None, pid)
 
 
 def server_killed(session, server):
-    """A server that listens itself."""
+    """A server that listens itself. What may not be repeated and was under way has failed."""
+    lost = None
+    if server.name == "fast":
+        lost = session.begin("tools/call", name="fast__wait", arguments={"seconds": 600})
+        answers(session, "fast")
     server.kill()
-    says_clearly(session, server.name)
+    if lost is not None:
+        failed(server.name, lambda: session.end(lost, "the call under way"))
+    tool, arguments, _ = ALIVE[server.name]
+    failed(server.name, lambda: session.call(f"{server.name}__{tool}", arguments))
     others(session, server.name)
     server.start(session.deadline)
     back(session, server.name)
