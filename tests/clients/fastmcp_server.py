@@ -3,21 +3,14 @@
 import asyncio
 import socket
 import sys
-from dataclasses import dataclass
 
 import uvicorn
 from fastmcp import Context, FastMCP
 from fastmcp.exceptions import ToolError
+from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
 
 server = FastMCP("fast")
 cancelled = 0
-
-
-@dataclass
-class Named:
-    """What a person is asked."""
-
-    name: str
 
 
 @server.tool
@@ -53,16 +46,15 @@ async def walk(steps: int, context: Context) -> str:
 
 
 @server.tool
-async def ask_person(context: Context) -> str:
-    """Asks whoever sits before the client for a name."""
-    answer = await context.elicit("What is your name?", response_type=Named)
-    return f"{answer.action}: {answer.data.name}"
-
-
-@server.tool
-async def ask_model(context: Context) -> str:
-    """Asks the client's model."""
-    return f"it said: {(await context.sample('what?')).text}"
+def ask_person(context: Context) -> str:
+    """Asks whoever sits before the client for a name: the answer comes with the next call."""
+    if not context.input_responses:
+        schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+        params = ElicitRequestFormParams(message="What is your name?", requested_schema=schema)
+        asked = ElicitRequest(method="elicitation/create", params=params)
+        return InputRequiredResult(input_requests={"name": asked}, request_state="asked")
+    answer = context.input_responses["name"]
+    return f"{answer.action}: {answer.content['name']}, {context.request_state}"
 
 
 @server.tool

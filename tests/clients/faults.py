@@ -96,6 +96,6 @@ def run(clients, report, servers, version):
         tasks = [(f"{name} killed", lambda name=name, words=words:
                   child_killed(plane, session, name, *words)) for name, *words in children]
         tasks += [(f"{server.name} killed", lambda server=server: server_killed(session, server))
-                  for server in servers]
+                  for server in servers if server.name in ALIVE]
         report.row("kill -9", version, era, "upstreams", tasks)
         session.kill()
