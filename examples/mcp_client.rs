@@ -125,6 +125,7 @@ impl Session {
         let bearer = self.authorizer.token().map(|token| Secret(format!("Bearer {token}")));
         let headers = bearer.map(|bearer| ("Authorization".to_owned(), bearer));
         let spec = UpstreamSpec {
+            prefix: None,
             name: "server".to_owned(),
             transport: Transport::Http(Remote {
                 url: self.url.clone(),

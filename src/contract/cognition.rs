@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,7 +22,7 @@ pub const INDEX_BEHIND: &str = "index_behind";
 pub const CONVERSATION_NOT_FOUND: &str = "Conversation not found";
 
 /// Arguments of `get_context`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct GetContext {
     /// Whose memory; a user's own when absent.
@@ -45,7 +46,7 @@ pub struct GetContext {
 }
 
 /// What holds for every item that is told.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct Wanted {
     /// Only items of the conversation, which otherwise are preferred.
@@ -61,7 +62,7 @@ pub struct Wanted {
 }
 
 /// Arguments of `analyze_conversation`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct AnalyzeConversation {
     /// Whose memory; a user's own when absent.
@@ -73,7 +74,7 @@ pub struct AnalyzeConversation {
 }
 
 /// Arguments of `search_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SearchHistory {
     /// Whose memory; a user's own when absent.
@@ -94,7 +95,7 @@ pub struct SearchHistory {
 }
 
 /// Arguments of `summarize_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SummarizeHistory {
     /// Whose memory; a user's own when absent.
@@ -104,7 +105,7 @@ pub struct SummarizeHistory {
 }
 
 /// Arguments of `extract_entities`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct ExtractEntities {
     /// On whose behalf; a user's own when absent.
@@ -114,7 +115,7 @@ pub struct ExtractEntities {
 }
 
 /// Why a reply has less in it than was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Trouble {
     /// A code or a sentence clients match on.
     pub error: String,
@@ -127,7 +128,7 @@ pub struct Trouble {
 pub type EntityGroups = BTreeMap<&'static str, Vec<EntityFound>>;
 
 /// Something that was mentioned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct EntityFound {
     /// What it is: `email`, `person` and so on.
     #[serde(rename = "type")]
@@ -139,7 +140,7 @@ pub struct EntityFound {
 /// An item that was found, with how well it fits.
 ///
 /// Keys of the item's own that are called like the scores give way to them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Hit {
     /// The item.
     #[serde(flatten)]
@@ -158,7 +159,7 @@ pub struct Hit {
 }
 
 /// Why an item was chosen, for programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Reasons {
     /// What spoke for it: `terms`, `nearby`, `speaker`, `date`, `recency`, `vector`.
     pub signals: Vec<&'static str>,
@@ -169,7 +170,7 @@ pub struct Reasons {
 }
 
 /// What was found and is not told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct LeftOut {
     /// Items beyond `limit`, as far as they were looked for (count).
     pub over_limit: usize,
@@ -180,7 +181,7 @@ pub struct LeftOut {
 }
 
 /// What a hit tells about its conversation, as far as it was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ConversationData {
     /// How many messages it has.
     pub message_count: usize,
@@ -191,7 +192,7 @@ pub struct ConversationData {
 }
 
 /// Some messages summed up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Summary {
     /// How many they are.
     pub message_count: usize,
@@ -210,7 +211,7 @@ pub struct Summary {
 }
 
 /// The answer to `get_context`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ContextReply {
     /// The items, best first.
     pub context: Vec<Hit>,
@@ -249,7 +250,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// The answer to `analyze_conversation`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct AnalysisReply {
     /// The analysis that was asked for, as it was written.
     #[serde(rename = "type")]
@@ -272,7 +273,7 @@ pub struct AnalysisReply {
 }
 
 /// What an analysis found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum AnalysisResults {
     /// Who spoke how often and for how long.
@@ -307,7 +308,7 @@ pub enum AnalysisResults {
 }
 
 /// A telling word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Keyword {
     /// The word, in lower case.
     pub word: String,
@@ -316,7 +317,7 @@ pub struct Keyword {
 }
 
 /// The answer to `search_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct SearchReply {
     /// The hits, best first.
     pub results: Vec<Hit>,
@@ -334,7 +335,7 @@ pub struct SearchReply {
 }
 
 /// The answer to `summarize_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct HistoryReply {
     /// Whose memory.
     pub user_id: String,
@@ -349,7 +350,7 @@ pub struct HistoryReply {
 }
 
 /// The answer to `extract_entities`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct EntitiesReply {
     /// On whose behalf.
     pub user_id: String,

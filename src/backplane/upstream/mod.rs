@@ -27,6 +27,7 @@ mod restarts;
 mod roster;
 mod rpc;
 mod runtime;
+mod slot;
 mod status;
 mod web;
 

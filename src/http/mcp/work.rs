@@ -1,7 +1,7 @@
 //! One request's work: inside its context, until its deadline, its client's end or its own panic; and
 //! what its result says besides.
 
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use rmcp::{
@@ -16,13 +16,18 @@ use rmcp::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{backplane::context, http::mcp::scene};
+use crate::{
+    backplane::context,
+    http::mcp::{bridge::Hold, scene},
+};
 
 /// The reserved key under which a result says who answered.
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
 /// What is known of a request before its handler takes it.
 pub(super) struct Work {
+    /// Held until the work is done: in a session its client may have hung up long before.
+    hold: Option<Arc<Hold>>,
     scene: Option<context::RequestContext>,
     gone: Gone,
     /// Whether it is of 2026-07-28 or later.
@@ -39,7 +44,9 @@ impl Work {
             .is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
         let gone = request.ct.clone();
         let gone: Gone = Box::pin(async move { gone.cancelled().await });
-        Work { scene: scene(request), gone, modern }
+        let parts = request.extensions.get::<http::request::Parts>();
+        let hold = parts.and_then(|parts| parts.extensions.get::<Arc<Hold>>().cloned());
+        Work { hold, scene: scene(request), gone, modern }
     }
 
     /// Runs it to its end, whatever that is.
@@ -47,7 +54,7 @@ impl Work {
         self,
         work: impl Future<Output = Result<T, ErrorData>> + Send,
     ) -> Result<T, ErrorData> {
-        let Work { scene, gone, .. } = self;
+        let Work { hold: _hold, scene, gone, .. } = self;
         let Some(scene) = scene else { return guard(work, gone, None).await };
         let deadline = scene.deadline;
         scene.scope(guard(work, gone, Some(deadline))).await

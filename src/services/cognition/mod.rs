@@ -9,7 +9,9 @@ mod context;
 pub mod index;
 mod insight;
 mod memory;
+mod prompts;
 mod resources;
+mod shapes;
 mod tools;
 
 #[cfg(test)]
@@ -66,7 +68,8 @@ impl Cognition {
     /// The table of its tools and resources.
     #[must_use]
     pub fn host(self: &Rc<Self>) -> Host {
-        resources::add(tools::add(Host::new(), self), self)
+        let host = resources::add(tools::add(Host::new(), self), self);
+        shapes::shaped(prompts::add(host, self))
     }
 
     /// Applies rules to what was fetched, away from the thread that serves connections.

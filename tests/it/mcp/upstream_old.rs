@@ -90,7 +90,8 @@ fn reached(all: &Upstreams, server: &Old) -> Upstream {
         credential: Credential::None,
         share: Share::Shared,
     });
-    all.put(UpstreamSpec { name: "old".to_owned(), transport, limits: quick() }).unwrap()
+    all.put(UpstreamSpec { name: "old".to_owned(), prefix: None, transport, limits: quick() })
+        .unwrap()
 }
 
 #[actix_rt::test]

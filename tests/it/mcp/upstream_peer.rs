@@ -244,7 +244,7 @@ pub(super) fn web(all: &Upstreams, url: String, limits: Limits) -> Upstream {
         share: Share::Shared,
     };
     let transport = Transport::Http(remote);
-    all.put(UpstreamSpec { name: "web".to_owned(), transport, limits }).unwrap()
+    all.put(UpstreamSpec { name: "web".to_owned(), prefix: None, transport, limits }).unwrap()
 }
 
 /// A child that a shell plays: `script` sees each line as `$line` and its id as `$id`.
@@ -282,7 +282,7 @@ pub(super) fn says(text: &str) -> String {
 
 pub(super) fn child(all: &Upstreams, program: Program, limits: Limits) -> Upstream {
     let transport = Transport::Stdio(program);
-    all.put(UpstreamSpec { name: "child".to_owned(), transport, limits }).unwrap()
+    all.put(UpstreamSpec { name: "child".to_owned(), prefix: None, transport, limits }).unwrap()
 }
 
 pub(super) fn call() -> Call {
