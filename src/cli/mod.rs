@@ -3,6 +3,7 @@
 pub mod bench;
 mod call;
 pub mod eval;
+mod export;
 mod fetch;
 mod follow;
 mod health;
@@ -49,6 +50,8 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Print everything that memory keeps of a user, items and facts, as JSON lines.
+    Export(export::ExportArgs),
     /// Look after what waits in core for memory: list, show, retry, drop.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -90,6 +93,7 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Export(args) => until_interrupted(export::run(args)).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::contract::item::Item;
+use crate::contract::{fact::Told, item::Item};
 
 /// Hits and context items told when nobody says how many.
 pub const LIMIT_DEFAULT: usize = 10;
@@ -41,6 +41,8 @@ pub struct GetContext {
     /// What the items' texts may have together (tokens, as the reply counts them); near-identical
     /// ones are then told once.
     pub max_tokens: Option<i64>,
+    /// Whether facts are told; they are when absent.
+    pub include_facts: Option<bool>,
     /// What was stored up to this number of memory's log must be seen; up to now when absent.
     pub min_seq: Option<i64>,
 }
@@ -145,6 +147,9 @@ pub struct Hit {
     /// The item.
     #[serde(flatten)]
     pub item: Item,
+    /// Whether it is an item or a fact, and of a fact what items have not.
+    #[serde(flatten)]
+    pub told: Told,
     /// What it was ordered by, from 0 to 1.
     pub relevance_score: f64,
     /// How new it is among those looked at, from just above 0 (oldest) to 1 (newest).
@@ -368,10 +373,10 @@ mod tests {
 
     fn hit(extra: Value) -> Hit {
         let mut item = json!({"id": "1", "user_id": "u", "content": "x", "timestamp": "t"});
-        let own = item.as_object_mut().unwrap();
-        own.extend(extra.as_object().unwrap().clone());
+        item.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         Hit {
             item: from_value(item).unwrap(),
+            told: Told::Item,
             relevance_score: 0.5,
             recency_score: 1.0,
             matched_words: vec!["x".to_owned()],
@@ -419,7 +424,7 @@ mod tests {
         let golden = json!({
             "context": [{
                 "seq": 0, "id": "1", "user_id": "u", "sender_id": "", "role": "user",
-                "content": "x", "content_type": "text", "timestamp": "t", "metadata": {},
+                "content": "x", "content_type": "text", "timestamp": "t", "metadata": {}, "kind": "item",
                 "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"],
                 "reasons": {"signals": ["terms"], "terms": ["x"], "nearby": []}
             }],

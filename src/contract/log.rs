@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::item::Item;
+use crate::contract::{fact::Fact, item::Item};
 
 /// The path of the whole log as a live stream.
 pub const ENTRIES_STREAM: &str = "log/entries/stream";
@@ -19,7 +19,9 @@ pub enum Entry {
     Stored(Box<Item>),
     /// An item was changed, under a new number; as it is now, its own number unchanged.
     Changed(Box<Item>),
-    /// An item was removed.
+    /// A fact was remembered, or another took its place; as it is now, its own number unchanged.
+    Fact(Box<Fact>),
+    /// An item or a fact was removed.
     Removed {
         /// Whose it was.
         user_id: String,
@@ -63,6 +65,7 @@ impl Entry {
     pub fn user(&self) -> Option<&str> {
         match self {
             Entry::Stored(item) | Entry::Changed(item) => Some(&item.user_id),
+            Entry::Fact(fact) => Some(&fact.user_id),
             Entry::Removed { user_id, .. } | Entry::Forgotten { user_id } => Some(user_id),
             Entry::Began { .. } | Entry::Within { .. } => None,
         }
@@ -88,6 +91,10 @@ mod tests {
         });
         check(json!({ "stored": item }));
         check(json!({ "changed": item }));
+        check(json!({"fact": {
+            "seq": 8, "id": "f", "user_id": "u", "subject": "s", "text": "x", "recorded_at": "t",
+            "valid_from": "t"
+        }}));
         check(json!({"removed": {"user_id": "u", "item_seq": 7, "item_id": "m"}}));
         check(json!({"forgotten": {"user_id": "u"}}));
         check(json!({"began": {"epoch": "e"}}));

@@ -3,6 +3,7 @@
 pub mod cognition;
 pub mod conversation;
 pub mod event;
+pub mod fact;
 pub mod health;
 pub mod item;
 pub mod log;

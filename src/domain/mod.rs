@@ -8,6 +8,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod entities;
+pub mod facts;
 pub mod failure;
 pub mod gateway;
 pub mod latency;

@@ -12,9 +12,9 @@ use crate::{
         retrieval::{Found, budget},
     },
     services::cognition::{
-        index::{Conditions, Fresh},
+        index::{Answer, Conditions, Fresh},
         insight::{grouped, summed_up},
-        memory::{Recollection, Remembered, remembered, utterances},
+        memory::{Recollection, Remembered, remembered, remembered_fact, utterances},
     },
 };
 
@@ -35,6 +35,7 @@ pub(super) struct ContextAsked {
     pub(super) limit: usize,
     pub(super) max_tokens: Option<usize>,
     pub(super) recency_weight: Option<f64>,
+    pub(super) include_facts: bool,
     pub(super) min_seq: Option<i64>,
 }
 
@@ -66,19 +67,20 @@ impl Candidate {
     }
 }
 
-/// What was found, with the items as far as they were read: the first `read`. One that is gone by
-/// now is none.
+/// What was found, with the facts among it, and the items as far as they were read: the first `read`.
+/// One that is gone by now is none.
 pub(super) fn candidates(
-    found: Vec<Found>,
+    Answer { found, mut facts }: Answer,
     mut items: BTreeMap<i64, Item>,
     read: usize,
 ) -> Vec<Candidate> {
     let candidate = |(place, found): (usize, Found)| {
-        let item = items.remove(&found.seq);
+        let fact = facts.remove(&found.seq).map(remembered_fact);
+        let item = fact.or_else(|| remembered([items.remove(&found.seq)?]).pop());
         let signals = found.reasons.signals();
         let Found { reasons, .. } = found;
-        (item.is_some() || place >= read).then(|| Candidate {
-            item: item.map(|item| remembered([item])).and_then(|mut items| items.pop()),
+        (item.is_some() || place >= read).then_some(Candidate {
+            item,
             score: found.score,
             recency: found.recency,
             reasons: Reasons { signals, terms: reasons.terms, nearby: reasons.nearby },
@@ -118,7 +120,9 @@ pub(super) fn build(
     left_out.over_limit = found.len().saturating_sub(asked.limit);
     found.truncate(asked.limit);
     let entities = grouped(found.iter().filter_map(Candidate::remembered));
-    let summary = summed_up(&utterances(found.iter().filter_map(Candidate::remembered)));
+    // A fact is nothing that was said.
+    let said = found.iter().filter_map(Candidate::remembered).filter(|told| told.is_item());
+    let summary = summed_up(&utterances(said));
     let context = hits(found);
     ContextReply {
         count: context.len(),
@@ -179,8 +183,10 @@ const HITS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What is told, as far as it fits.
 pub(super) fn hits(candidates: Vec<Candidate>) -> Vec<Hit> {
     let hit = |candidate: Candidate| {
+        let Remembered { item, told, .. } = candidate.item?;
         Some(Hit {
-            item: candidate.item?.item,
+            item,
+            told,
             relevance_score: candidate.score,
             recency_score: candidate.recency,
             matched_words: candidate.reasons.terms.clone(),
@@ -259,7 +265,8 @@ mod tests {
                 ..crate::domain::retrieval::Reasons::default()
             },
         });
-        candidates(found.collect(), all, seqs.len())
+        let found = found.collect();
+        candidates(Answer { found, ..Answer::default() }, all, seqs.len())
     }
 
     fn check(asked: ContextAsked, found: Vec<Candidate>, expected: &[&str]) -> ContextReply {
@@ -324,6 +331,7 @@ mod tests {
         let reply = to_value(reply).unwrap();
         let hit = json!({
             "seq": 1, "id": "1", "user_id": "u", "sender_id": "ann", "conversation_id": "a",
+            "kind": "item",
             "role": "user", "content": "a red kite for ann@example.org", "content_type": "text",
             "timestamp": "2026-01-01T00:01:00Z", "metadata": {},
             "relevance_score": 0.5, "recency_score": 0.25, "matched_words": ["red"],

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use serde_json::Map;
+
 use crate::{
     backplane::clock,
     contract::{
         cognition::{MEMORY_ERROR, MEMORY_UNAVAILABLE, Trouble},
-        item::Item,
+        fact::{Fact, Told},
+        item::{Item, ROLE_USER},
     },
     domain::{
         failure::{Failure, Kind},
@@ -31,6 +34,8 @@ pub(super) struct Recollection {
 /// One item with what the rules read of it.
 pub(super) struct Remembered {
     pub(super) item: Item,
+    /// What it is.
+    pub(super) told: Told,
     at: i64,
     with_caption: Option<String>,
 }
@@ -41,6 +46,11 @@ impl Remembered {
     /// Its first part, if it is very long: rules read it word by word.
     pub(super) fn text(&self) -> &str {
         head(self.with_caption.as_deref().unwrap_or(&self.item.content), JUDGED_CHARS_MAX)
+    }
+
+    /// Whether it was said.
+    pub(super) fn is_item(&self) -> bool {
+        self.told == Told::Item
     }
 
     /// As the rules see it.
@@ -69,9 +79,38 @@ pub(super) fn remembered(items: impl IntoIterator<Item = Item>) -> Vec<Remembere
             with_caption: caption.map(|caption| format!("{}\n{caption}", item.content)),
             at: clock::parse(&item.timestamp).unwrap_or_default(),
             item,
+            told: Told::Item,
         }
     };
     items.into_iter().map(remember).collect()
+}
+
+/// A fact as something that is told: its text is the content, and when it began to hold its time.
+pub(super) fn remembered_fact(fact: Fact) -> Remembered {
+    let item = Item {
+        seq: fact.seq,
+        id: fact.id,
+        sender_id: fact.user_id.clone(),
+        user_id: fact.user_id,
+        conversation_id: None,
+        role: ROLE_USER.to_owned(),
+        sender: None,
+        caption: None,
+        content: fact.text,
+        content_type: "text".to_owned(),
+        timestamp: fact.valid_from.clone(),
+        metadata: Map::new(),
+        extra: Map::new(),
+    };
+    let told = Told::Fact {
+        subject: fact.subject,
+        key: fact.key,
+        source_item_id: fact.source_item_id,
+        valid_from: fact.valid_from,
+        valid_to: fact.valid_to,
+    };
+    let at = clock::parse(&item.timestamp).unwrap_or_default();
+    Remembered { item, told, at, with_caption: None }
 }
 
 /// Two lists as one, newest first, each item once.

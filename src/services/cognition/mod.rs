@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    backplane::{client::Clients, gate::Gate, host::Host, metrics::Metrics},
+    backplane::{client::Clients, clock, gate::Gate, host::Host, metrics::Metrics},
     contract::cognition::{ContextReply, SearchReply},
     domain::{
         failure::{Failure, Kind},
@@ -129,8 +129,10 @@ impl Cognition {
             conditions: asked.conditions.clone(),
             preferred: asked.conversation_id.clone(),
             recency_weight: asked.recency_weight,
+            facts_at: asked.include_facts.then(clock::now_micros),
         };
-        let mut found = self.index.search(&asked.user_id, question).await?;
+        let mut answer = self.index.search(&asked.user_id, question).await?;
+        let found = &mut answer.found;
         // However recent, what has nothing of the question does not stand above what has.
         if asked.recency_weight.is_some_and(|weight| weight > 0.0) {
             found.sort_by_key(|found| found.reasons.terms.is_empty());
@@ -139,7 +141,7 @@ impl Cognition {
         let read = if asked.max_tokens.is_some() { found.len() } else { asked.limit };
         let seqs = found.iter().take(read).map(|found| found.seq).collect();
         let items = self.index.items(&asked.user_id, seqs).await?;
-        Ok(context::candidates(found, items, read))
+        Ok(context::candidates(answer, items, read))
     }
 
     /// The newest items, where a question has found less than was asked for; a budget is for what
@@ -178,14 +180,16 @@ impl Cognition {
             conditions: asked.conditions.clone(),
             preferred: asked.conversation_id.clone(),
             recency_weight: None,
+            facts_at: None,
         };
-        let mut found = self.index.search(&asked.user_id, question).await?;
+        let mut answer = self.index.search(&asked.user_id, question).await?;
+        let found = &mut answer.found;
         // Who searches for words wants items that have one, not their neighbours.
         found.retain(|found| !found.reasons.terms.is_empty());
         found.truncate(asked.limit);
         let seqs = found.iter().map(|found| found.seq).collect();
         let items = self.index.items(&asked.user_id, seqs).await?;
-        let candidates = context::candidates(found, items, asked.limit);
+        let candidates = context::candidates(answer, items, asked.limit);
         let mut about = std::collections::BTreeMap::new();
         if asked.include_conversations {
             let named: BTreeSet<String> = candidates

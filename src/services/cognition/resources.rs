@@ -77,6 +77,7 @@ async fn context(
         limit: limit(asked.integer("limit")?),
         max_tokens: max_tokens(asked.integer("max_tokens")?)?,
         recency_weight: weight(&asked)?,
+        include_facts: asked.query.get("include_facts").is_none_or(|text| text != "false"),
         min_seq: asked.integer("min_seq")?,
     };
     let reply = cognition.context(asked).await?;

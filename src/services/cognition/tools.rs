@@ -37,7 +37,7 @@ pub(super) fn add(host: Host, cognition: &Rc<Cognition>) -> Host {
         "Finds the stored items that matter most for a query, with what they mention and a summary.",
         &[
             "user_id", "query", "conversation_id", "conversation_only", "role", "from", "to",
-            "metadata", "limit", "max_tokens", "recency_weight", "min_seq",
+            "metadata", "limit", "max_tokens", "recency_weight", "include_facts", "min_seq",
         ],
         bound(cognition, get_context),
     )
@@ -106,6 +106,7 @@ async fn get_context(
         limit: limit(asked.limit),
         max_tokens: max_tokens(asked.max_tokens)?,
         recency_weight: asked.recency_weight,
+        include_facts: asked.include_facts.unwrap_or(true),
         min_seq: asked.min_seq,
     };
     written(&cognition.context(asked).await?)

@@ -9,6 +9,8 @@ use crate::{
     services::memory::schema::memory_items,
 };
 
+/// The version of the schema that began with facts, as the database keeps it.
+const FACTS_SINCE: &str = "20261120000020";
 /// Rows of one kind of problem that are named.
 const NAMED_MAX: usize = 10;
 
@@ -53,6 +55,18 @@ pub fn findings(connection: &mut SqliteConnection) -> Result<Vec<String>, Failur
         )?;
         if astray > 0 {
             problems.push(format!("{astray} changes are not of this log"));
+        }
+    }
+    if database::versions(connection)?.iter().any(|version| version.as_str() >= FACTS_SINCE) {
+        let astray = database::count(
+            connection,
+            "SELECT count(*) AS count FROM memory_facts AS f WHERE f.seq < 1 OR f.seq > \
+             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0) \
+             OR f.seq IN (SELECT seq FROM memory_items) OR NOT EXISTS (SELECT 1 FROM \
+             memory_changes AS c WHERE c.item_seq = f.seq AND c.kind = 'fact')",
+        )?;
+        if astray > 0 {
+            problems.push(format!("{astray} facts are not of this log"));
         }
     }
     // Storing knows a hash since the second version of the schema.

@@ -1,7 +1,7 @@
 //! What happened to items after they were stored, and the log as a whole: items and changes under
 //! one row of numbers.
 
-use diesel::prelude::*;
+use diesel::{connection::DefaultLoadingMode, prelude::*};
 
 use crate::{
     backplane::database::storage_failure,
@@ -11,12 +11,14 @@ use crate::{
     },
     domain::failure::{Failure, Kind},
     services::memory::{
-        schema::{memory_changes, memory_items},
+        facts::FactRow,
+        schema::{memory_changes, memory_facts, memory_items},
         store::{self, Filter, Page, Row},
     },
 };
 
 const CHANGED: &str = "changed";
+const FACT: &str = "fact";
 const REMOVED: &str = "removed";
 const FORGOTTEN: &str = "forgotten";
 const BEGAN: &str = "began";
@@ -72,7 +74,29 @@ pub(super) fn changed(connection: &mut SqliteConnection, item: &Item) -> QueryRe
     note(connection, &NewChange { kind: CHANGED, user_id, item_seq, ..NewChange::default() })
 }
 
-/// Notes that an item was removed; gives the entry.
+/// Notes that the fact of this number is another now, or of a new one that it is there; gives the
+/// number of the change, which is a new one's own.
+///
+/// # Errors
+/// The database's own, for the writer to judge.
+pub(super) fn fact(
+    connection: &mut SqliteConnection,
+    user_id: &str,
+    known: Option<i64>,
+) -> QueryResult<i64> {
+    use memory_changes::dsl;
+    let change =
+        NewChange { kind: FACT, user_id: Some(user_id), item_seq: known, ..<_>::default() };
+    let seq = note(connection, &change)?;
+    if known.is_none() {
+        diesel::update(dsl::memory_changes.find(seq))
+            .set(dsl::item_seq.eq(seq))
+            .execute(connection)?;
+    }
+    Ok(seq)
+}
+
+/// Notes that an item or a fact was removed; gives the entry.
 ///
 /// # Errors
 /// The database's own, for the writer to judge.
@@ -192,7 +216,8 @@ fn changes_between(
     use memory_changes::dsl;
     let mut query = dsl::memory_changes
         .left_join(memory_items::table.on(dsl::item_seq.eq(memory_items::seq.nullable())))
-        .select((Change::as_select(), Option::<Row>::as_select()))
+        .left_join(memory_facts::table.on(dsl::item_seq.eq(memory_facts::seq.nullable())))
+        .select((Change::as_select(), Option::<Row>::as_select(), Option::<FactRow>::as_select()))
         .filter(dsl::seq.gt(after))
         .filter(dsl::seq.le(upto))
         .into_boxed();
@@ -202,31 +227,36 @@ fn changes_between(
     let rows = query
         .order(dsl::seq.asc())
         .limit(limit)
-        .load_iter::<(Change, Option<Row>), diesel::connection::DefaultLoadingMode>(connection)
+        .load_iter::<(Change, Option<Row>, Option<FactRow>), DefaultLoadingMode>(connection)
         .map_err(|error| storage_failure(&error))?;
     let (mut changes, mut bytes, mut count) = (Changes::default(), 0, 0);
     let mut last = after;
     for row in rows {
-        let (change, row) = row.map_err(|error| storage_failure(&error))?;
-        bytes += row.as_ref().map_or(0, Row::bytes);
+        let (change, row, fact) = row.map_err(|error| storage_failure(&error))?;
+        bytes += row.as_ref().map_or(0, Row::bytes) + fact.as_ref().map_or(0, FactRow::bytes);
         if bytes > store::PAGE_BYTES_MAX && last > after {
             changes.read_to = Some(last);
             return Ok(changes);
         }
         last = change.seq;
         count += 1;
-        changes.entries.extend(entry(change, row)?);
+        changes.entries.extend(entry(change, row, fact)?);
     }
     changes.read_to = (count >= limit).then_some(last);
     Ok(changes)
 }
 
-/// A row as an entry; none where the item went away while the page was read, which a later entry
-/// says.
-fn entry(change: Change, row: Option<Row>) -> Result<Option<Numbered>, Failure> {
+/// A row as an entry; none where the item or fact went away while the page was read, which a later
+/// entry says.
+fn entry(
+    change: Change,
+    row: Option<Row>,
+    fact: Option<FactRow>,
+) -> Result<Option<Numbered>, Failure> {
     let Change { seq, kind, user_id, item_seq, item_id, epoch } = change;
     let entry = match (kind.as_str(), user_id, epoch) {
         (CHANGED, ..) => row.map(|row| Entry::Changed(Box::new(Item::from(row)))),
+        (FACT, ..) => fact.map(|fact| Entry::Fact(Box::new(fact.into()))),
         (REMOVED, Some(user_id), _) => item_seq
             .zip(item_id)
             .map(|(item_seq, item_id)| Entry::Removed { user_id, item_seq, item_id }),
@@ -238,146 +268,4 @@ fn entry(change: Change, row: Option<Row>) -> Result<Option<Numbered>, Failure> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use diesel::connection::SimpleConnection as _;
-    use proptest::{prelude::*, test_runner::TestCaseError};
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        backplane::database::{self, Store},
-        services::memory::{
-            MIGRATIONS,
-            intake::{self, Changes as Wish},
-        },
-    };
-
-    /// What is done to the store, or a page that the follower reads meanwhile.
-    #[derive(Clone, Debug)]
-    enum Step {
-        Store(u8, u8),
-        Update(u8, u8),
-        Remove(u8, u8),
-        Forget(u8),
-        Begin,
-        Follow(i64),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let (user, id) = (0..3_u8, 0..4_u8);
-        let step = prop_oneof![
-            4 => (user.clone(), id.clone()).prop_map(|(user, id)| Step::Store(user, id)),
-            3 => (user.clone(), id.clone()).prop_map(|(user, id)| Step::Update(user, id)),
-            2 => (user.clone(), id).prop_map(|(user, id)| Step::Remove(user, id)),
-            1 => user.prop_map(Step::Forget),
-            1 => Just(Step::Begin),
-            4 => (1..4_i64).prop_map(Step::Follow),
-        ];
-        proptest::collection::vec(step, 1..40)
-    }
-
-    /// Whoever applies the entries in their order.
-    #[derive(Default)]
-    struct Follower {
-        at: i64,
-        epoch: String,
-        items: BTreeMap<i64, Item>,
-    }
-
-    impl Follower {
-        /// Reads one page; whether there are more.
-        fn read(&mut self, store: &mut SqliteConnection, limit: i64) -> bool {
-            let page = page(store, None, self.at, limit).unwrap();
-            assert!(page.entries.is_sorted_by(|a, b| a.seq < b.seq));
-            for Numbered { seq, entry } in page.entries {
-                assert!(seq > self.at && seq <= page.upto);
-                match entry {
-                    Entry::Stored(item) | Entry::Changed(item) => {
-                        self.items.insert(item.seq, *item);
-                    }
-                    Entry::Removed { item_seq, .. } => drop(self.items.remove(&item_seq)),
-                    Entry::Forgotten { user_id } => {
-                        self.items.retain(|at, item| *at > seq || item.user_id != user_id);
-                    }
-                    Entry::Began { epoch } => self.epoch = epoch,
-                    Entry::Within { .. } => panic!("only streams begin with it"),
-                }
-            }
-            self.at = page.upto;
-            page.more
-        }
-    }
-
-    fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = database::connect(&folder.path().join("x.db")).unwrap();
-        store.batch_execute("PRAGMA synchronous = OFF").unwrap();
-        database::migrate(&mut store, MIGRATIONS, Store::Memory).unwrap();
-        let mut early = Follower { epoch: epoch_at(&mut store, 0).unwrap(), ..Follower::default() };
-        for (number, step) in steps.into_iter().enumerate() {
-            let name = |number: u8| format!("{number}");
-            let text = format!("{number}");
-            match step {
-                Step::Store(user, id) => {
-                    let input = json!({"id": name(id), "content": text});
-                    let input = input.as_object().unwrap().clone();
-                    let item = intake::item(&name(user), input, 0).unwrap();
-                    store::insert(&mut store, &item.into()).unwrap();
-                }
-                Step::Update(user, id) => {
-                    let wish = Wish { content: Some(text), ..Wish::default() };
-                    store::update(&mut store, &name(user), &name(id), &wish).unwrap();
-                }
-                Step::Remove(user, id) => {
-                    store::remove(&mut store, &name(user), Some(&name(id))).unwrap();
-                }
-                Step::Forget(user) => {
-                    store::remove(&mut store, &name(user), None).unwrap();
-                }
-                Step::Begin => drop(began(&mut store).unwrap()),
-                Step::Follow(limit) => drop(early.read(&mut store, limit)),
-            }
-        }
-        while early.read(&mut store, 2) {}
-        let now = store::page(&mut store, &Filter::default(), Page::After(0, 1000)).unwrap();
-        let now: BTreeMap<i64, Item> = now.into_iter().map(|item| (item.seq, item)).collect();
-        prop_assert_eq!(&early.items, &now);
-        prop_assert_eq!(early.at, store::head(&mut store).unwrap());
-        prop_assert_eq!(early.epoch, epoch_at(&mut store, early.at).unwrap());
-        let mut late = Follower::default();
-        while late.read(&mut store, 3) {}
-        prop_assert_eq!(&late.items, &now);
-        Ok(())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
-        #[test]
-        fn whoever_applies_all_entries_from_anywhere_ends_where_the_store_is(steps in steps()) {
-            run(steps)?;
-        }
-    }
-
-    #[test]
-    fn a_copy_that_goes_on_by_itself_is_another_log_from_there_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = database::connect(&folder.path().join("x.db")).unwrap();
-        database::migrate(&mut store, MIGRATIONS, Store::Memory).unwrap();
-        let item = |id: &str| {
-            let input = json!({"id": id, "content": "x"}).as_object().unwrap().clone();
-            intake::item("u", input, 0).unwrap().into()
-        };
-        store::insert(&mut store, &item("1")).unwrap();
-        let known = epoch_at(&mut store, 1).unwrap();
-        // Restored from a backup made now, in the place of a store that had come to 5.
-        store::go_on_after(&mut store, 5).unwrap();
-        assert_eq!(epoch_at(&mut store, 1).unwrap(), known, "who knew no more has missed nothing");
-        assert_ne!(epoch_at(&mut store, 5).unwrap(), known);
-        let store::Inserted::Now(seq) = store::insert(&mut store, &item("2")).unwrap() else {
-            panic!("it was not there")
-        };
-        assert_eq!(seq, 6);
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::{
     },
     domain::failure::Failure,
     services::memory::{
-        changes,
+        changes, facts,
         intake::{Changes, NewItem},
         schema::{memory_items, store_id},
     },
@@ -366,6 +366,8 @@ pub fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
 pub struct Removed {
     /// How many items.
     pub count: usize,
+    /// How many facts.
+    pub facts: usize,
     /// The entry of the log that says so, if there were any.
     pub entry: Option<Numbered>,
 }
@@ -383,8 +385,10 @@ pub fn remove(
     let theirs = dsl::memory_items.filter(dsl::user_id.eq(user_id));
     let Some(id) = id else {
         let count = diesel::delete(theirs).execute(connection)?;
-        let entry = (count > 0).then(|| changes::forgotten(connection, user_id)).transpose()?;
-        return Ok(Removed { count, entry });
+        let facts = facts::remove_all(connection, user_id)?;
+        let any = count + facts > 0;
+        let entry = any.then(|| changes::forgotten(connection, user_id)).transpose()?;
+        return Ok(Removed { count, facts, entry });
     };
     let seq: Option<i64> = diesel::delete(theirs.filter(dsl::id.eq(id)))
         .returning(dsl::seq)
@@ -392,5 +396,5 @@ pub fn remove(
         .optional()?;
     let Some(seq) = seq else { return Ok(Removed::default()) };
     let entry = Some(changes::removed(connection, user_id, seq, id)?);
-    Ok(Removed { count: 1, entry })
+    Ok(Removed { count: 1, facts: 0, entry })
 }

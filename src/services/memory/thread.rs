@@ -30,7 +30,9 @@ use crate::{
     services::memory::{
         announcer::Announcer,
         condition::Condition,
-        entries, live,
+        entries,
+        facts::{self, Noted},
+        live,
         shelf::{Committed, Refused, Shelf},
         store::{self, Inserted, Updated},
         writer::{Job, Write, Written},
@@ -226,6 +228,9 @@ fn events(batch: &[Waiting], results: &[Written]) -> Vec<Broadcast> {
                 let entry = Entry::Changed(item.clone());
                 events.extend(entries::broadcast(&Numbered { seq: *seq, entry }));
             }
+            (_, Written::Remembered(Noted::Now { entries, .. })) => {
+                events.extend(entries.iter().filter_map(entries::broadcast));
+            }
             (_, Written::Removed(removed)) => {
                 events.extend(removed.entry.iter().filter_map(entries::broadcast));
             }
@@ -247,6 +252,8 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> QueryResult<Writte
         Write::Update { user_id, id, changes } => {
             Written::Changed(store::update(connection, user_id, id, changes)?)
         }
+        Write::Remember(new) => Written::Remembered(facts::remember(connection, new)?),
+        Write::Forget { user_id, id } => Written::Removed(facts::remove(connection, user_id, id)?),
         Write::Probe => {
             store::touch(connection)?;
             Written::Removed(store::Removed::default())

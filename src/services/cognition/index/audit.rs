@@ -9,7 +9,7 @@ use crate::{
     backplane::database::{self, Store},
     domain::failure::Failure,
     services::cognition::index::{
-        MIGRATIONS,
+        MIGRATIONS, facts,
         fresh::page_of,
         schema::{indexed_items, prepared_items},
         store::{self, Cursor},
@@ -77,6 +77,7 @@ impl Anew {
             }
             let mut found = of_cursors(&known, &made);
             found.extend(of_rows(index, own)?);
+            found.extend(of_facts(index, own)?);
             for connection in [index, own] {
                 let stray = "SELECT count(*) AS count FROM prepared_items AS p WHERE NOT EXISTS \
                              (SELECT 1 FROM indexed_items AS i WHERE i.user_id = p.user_id AND \
@@ -138,6 +139,28 @@ fn of_rows(
         }
         let Some(last) = ours.last().filter(|_| found.len() < NAMED_MAX) else { return Ok(found) };
         after = (last.user_id.clone(), last.seq);
+    }
+}
+
+/// Where the facts differ: the first such place.
+fn of_facts(
+    index: &mut SqliteConnection,
+    made: &mut SqliteConnection,
+) -> Result<Option<String>, Failure> {
+    let mut after = (String::new(), i64::MIN);
+    loop {
+        let theirs = facts::rows(index, &after, ROWS_AT_ONCE)?;
+        let ours = facts::rows(made, &after, ROWS_AT_ONCE)?;
+        if theirs != ours {
+            let alike = theirs.iter().zip(&ours).take_while(|(theirs, ours)| theirs == ours);
+            let place = alike.count();
+            let first = theirs.get(place).or(ours.get(place));
+            return Ok(first.map(|(user_id, seq, _)| {
+                format!("fact {seq} of {user_id} is in one of them only, or differs")
+            }));
+        }
+        let Some((user_id, seq, _)) = ours.last() else { return Ok(None) };
+        after = (user_id.clone(), *seq);
     }
 }
 

@@ -60,6 +60,11 @@ impl Conditions {
         })
     }
 
+    /// Whether they ask for a time at most.
+    pub(super) fn are_of_time_alone(&self) -> bool {
+        self.conversation.is_none() && self.role.is_none() && self.metadata.is_empty()
+    }
+
     /// Whether an item fulfils them all.
     pub(super) fn hold_of(&self, item: &Item) -> bool {
         let conversation = item.conversation_id.as_deref();

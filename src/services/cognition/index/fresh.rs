@@ -20,6 +20,7 @@ use crate::{
     services::cognition::{
         index::{
             Index,
+            facts::Known,
             store::{Change, Effect, prepare},
         },
         memory::trouble,
@@ -162,6 +163,11 @@ pub(super) fn change(Numbered { seq, entry }: Numbered) -> Option<(Change, Optio
     let (user_id, effect, item) = match entry {
         Entry::Stored(item) | Entry::Changed(item) => {
             (item.user_id.clone(), Effect::Put(Box::new(prepare(&item))), Some(*item))
+        }
+        Entry::Fact(fact) => {
+            let (user_id, seq) = (fact.user_id.clone(), fact.seq);
+            let kept = Known::of(*fact).map(|known| Effect::Keep(Box::new(known)));
+            (user_id, kept.unwrap_or(Effect::Drop(seq)), None)
         }
         Entry::Removed { user_id, item_seq, .. } => (user_id, Effect::Drop(item_seq), None),
         Entry::Forgotten { user_id } => (user_id, Effect::Forget(seq), None),

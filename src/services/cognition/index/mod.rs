@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod conditions;
+mod facts;
 mod follower;
 mod fresh;
 mod open;
@@ -39,7 +40,7 @@ use crate::{
         gate::Gate,
         vitals::House,
     },
-    contract::item::Item,
+    contract::{fact::Fact, item::Item},
     domain::{
         failure::{Failure, Kind},
         retrieval::{Filter, Found, Question, Weights},
@@ -118,6 +119,18 @@ pub(super) struct Asked {
     pub(super) conditions: Conditions,
     pub(super) preferred: Option<String>,
     pub(super) recency_weight: Option<f64>,
+    /// The moment at which facts hold that are found, in microseconds since the Unix epoch; none are
+    /// when absent.
+    pub(super) facts_at: Option<i64>,
+}
+
+/// What answers a question.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Best first.
+    pub(super) found: Vec<Found>,
+    /// Those that are facts, by their numbers.
+    pub(super) facts: BTreeMap<i64, Fact>,
 }
 
 impl Index {
@@ -260,25 +273,30 @@ impl Index {
     async fn load(&self, user_id: &str, user: &Arc<User>) -> Result<bool, Failure> {
         let (user_id, user) = (user_id.to_owned(), Arc::clone(user));
         let load = move |connection: &mut _| {
-            let (upto, items) = store::load(connection, &user_id)?;
-            Ok(user.fill(upto, items))
+            let (upto, items, facts) = store::load(connection, &user_id)?;
+            Ok(user.fill(upto, items, facts))
         };
         self.shared.loads.run("select", "prepared_items", load).await
     }
 
-    /// What of a user's items answers a question best, best first.
+    /// What of a user's items and facts answers a question best, best first. Facts have no
+    /// conversation, role or metadata: conditions on these leave them out.
     ///
     /// # Errors
     /// `overloaded` when no turn came in time; why the index could not be read.
-    pub(super) async fn search(&self, user_id: &str, asked: Asked) -> Result<Vec<Found>, Failure> {
+    pub(super) async fn search(&self, user_id: &str, asked: Asked) -> Result<Answer, Failure> {
         let fulfilling = self.fulfilling(user_id, &asked.conditions).await?;
         let user = self.user(user_id).await?;
         let search = move |_waited| {
             let state = user.read();
-            let allows = |seq: i64| match (&fulfilling, state.ahead(seq)) {
-                (None, _) => true,
-                (Some(_), Some(item)) => item.is_some_and(|item| asked.conditions.hold_of(item)),
-                (Some(seqs), None) => seqs.contains(&seq),
+            let facts_at = asked.facts_at.filter(|_| asked.conditions.are_of_time_alone());
+            let allows = |seq: i64| match (state.facts.get(seq), &fulfilling, state.ahead(seq)) {
+                (Some(known), ..) => facts_at.is_some_and(|at| known.validity.holds_at(at)),
+                (None, None, _) => true,
+                (None, Some(_), Some(item)) => {
+                    item.is_some_and(|item| asked.conditions.hold_of(item))
+                }
+                (None, Some(seqs), None) => seqs.contains(&seq),
             };
             let filter = Filter { allows: Some(&allows), ..asked.conditions.filter() };
             let question = Question {
@@ -289,7 +307,10 @@ impl Index {
                 preferred_session: asked.preferred.as_deref(),
                 ..Question::default()
             };
-            state.index.search(&question, &Weights::default())
+            let found = state.index.search(&question, &Weights::default());
+            let fact = |found: &Found| Some((found.seq, state.facts.get(found.seq)?.fact.clone()));
+            let facts = found.iter().filter_map(fact).collect();
+            Answer { found, facts }
         };
         self.shared.searches.run(search).await
     }

@@ -21,6 +21,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    indexed_facts (user_id, seq) {
+        user_id -> Text,
+        seq -> BigInt,
+        fact -> Text,
+    }
+}
+
+diesel::table! {
     index_cursor (id) {
         id -> Integer,
         seq -> BigInt,

@@ -5,6 +5,7 @@ use diesel::{connection::SimpleConnection as _, prelude::*};
 use crate::{
     backplane::clock,
     contract::{
+        fact::Fact,
         item::Item,
         log::{Entry, Numbered},
     },
@@ -14,7 +15,10 @@ use crate::{
         text::head,
     },
     services::cognition::{
-        index::schema::{index_cursor, indexed_items, prepared_items},
+        index::{
+            facts::{self, Known},
+            schema::{index_cursor, indexed_facts, indexed_items, prepared_items},
+        },
         memory::JUDGED_CHARS_MAX,
     },
 };
@@ -37,9 +41,11 @@ pub struct Cursor {
 pub(super) enum Effect {
     /// This item is there, in the place of one with its number.
     Put(Box<Prepared>),
-    /// The item of this number is gone.
+    /// This fact is there, in the place of one with its number.
+    Keep(Box<Known>),
+    /// The item or fact of this number is gone.
     Drop(i64),
-    /// All items with lower numbers are gone.
+    /// All items and facts with lower numbers are gone.
     Forget(i64),
 }
 
@@ -137,12 +143,15 @@ fn apply_one(
             (&item.user_id, Effect::Put(Box::new(put(connection, item)?)))
         }
         Entry::Changed(item) => (&item.user_id, Effect::Put(Box::new(put(connection, item)?))),
+        Entry::Fact(fact) => (&fact.user_id, keep(connection, fact)?),
         Entry::Removed { user_id, item_seq, .. } => {
+            facts::remove(connection, user_id, (*item_seq, *item_seq))?;
             cursor.items -= remove(connection, user_id, (*item_seq, *item_seq))?;
             (user_id, Effect::Drop(*item_seq))
         }
         Entry::Forgotten { user_id } => {
             cursor.items -= remove(connection, user_id, (i64::MIN, seq))?;
+            facts::remove(connection, user_id, (i64::MIN, seq))?;
             (user_id, Effect::Forget(seq))
         }
         Entry::Began { epoch } => {
@@ -152,6 +161,16 @@ fn apply_one(
         Entry::Within { .. } => return Ok(None),
     };
     Ok(Some(Change { user_id: user_id.clone(), seq, effect }))
+}
+
+/// What a fact of the log means: it is there, or gone when another took its place.
+fn keep(connection: &mut SqliteConnection, fact: &Fact) -> Result<Effect, Failure> {
+    let Some(known) = Known::of(fact.clone()) else {
+        facts::remove(connection, &fact.user_id, (fact.seq, fact.seq))?;
+        return Ok(Effect::Drop(fact.seq));
+    };
+    facts::put(connection, fact)?;
+    Ok(Effect::Keep(Box::new(known)))
 }
 
 fn put(connection: &mut SqliteConnection, item: &Item) -> Result<Prepared, Failure> {
@@ -220,6 +239,7 @@ pub(super) fn clear(connection: &mut SqliteConnection) -> Result<(), Failure> {
     connection.immediate_transaction(|connection| {
         diesel::delete(indexed_items::table).execute(connection)?;
         diesel::delete(prepared_items::table).execute(connection)?;
+        diesel::delete(indexed_facts::table).execute(connection)?;
         diesel::update(index_cursor::table).set(&Cursor::default()).execute(connection)?;
         Ok(())
     })
@@ -258,15 +278,15 @@ pub(super) fn read_item(json: &str) -> Result<Item, Failure> {
     })
 }
 
-/// All that one user's items contribute, and up to where of the log that is.
+/// All that one user's items contribute, their facts, and up to where of the log that is.
 ///
 /// # Errors
 /// `database_error`.
 pub(super) fn load(
     connection: &mut SqliteConnection,
     user_id: &str,
-) -> Result<(i64, Vec<Prepared>), Failure> {
-    // One view of both.
+) -> Result<(i64, Vec<Prepared>, Vec<Known>), Failure> {
+    // One view of all.
     connection.transaction(|connection| {
         let cursor = cursor(connection)?;
         let rows = prepared_items::table
@@ -290,6 +310,6 @@ pub(super) fn load(
                 .first(connection)?;
             items.push(prepare(&read_item(&json)?));
         }
-        Ok((cursor.seq, items))
+        Ok((cursor.seq, items, facts::load(connection, user_id)?))
     })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    backplane::{database, metrics::Metrics},
+    backplane::{clock, database, metrics::Metrics},
     contract::log::{Entry, Numbered},
     services::cognition::index::store::Change,
 };
@@ -42,6 +42,9 @@ enum Step {
     Change(u8, usize),
     Remove(u8, usize),
     Forget(u8),
+    /// A fact is remembered; in the place of another where there is one.
+    Remember(u8, usize),
+    ForgetFact(u8, usize),
     /// What came since is written.
     Write,
     /// A user asks: their index comes into memory.
@@ -55,7 +58,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Store(user, n)),
         3 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Change(user, n)),
-        2 => (user.clone(), number).prop_map(|(user, n)| Step::Remove(user, n)),
+        2 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Remove(user, n)),
+        3 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::Remember(user, n)),
+        1 => (user.clone(), number.clone()).prop_map(|(user, n)| Step::ForgetFact(user, n)),
         1 => user.clone().prop_map(Step::Forget),
         4 => Just(Step::Write),
         3 => user.clone().prop_map(Step::Ask),
@@ -69,6 +74,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Log {
     entries: Vec<Numbered>,
     items: BTreeMap<i64, Item>,
+    facts: BTreeMap<i64, Fact>,
     written: usize,
 }
 
@@ -102,13 +108,50 @@ impl Log {
                 let (user_id, item_id) = (user.to_string(), at.to_string());
                 Entry::Removed { user_id, item_seq: at, item_id }
             }
+            Step::Remember(user, n) => {
+                self.remember(*user, n % 2);
+                return;
+            }
+            Step::ForgetFact(user, n) => {
+                let own = self.facts.values().filter(|fact| fact.user_id == user.to_string());
+                let own: Vec<i64> = own.map(|fact| fact.seq).collect();
+                let Some(at) = own.get(n % own.len().max(1)).copied() else { return };
+                self.facts.remove(&at);
+                let (user_id, item_id) = (user.to_string(), at.to_string());
+                Entry::Removed { user_id, item_seq: at, item_id }
+            }
             Step::Forget(user) => {
+                self.facts.retain(|_, fact| fact.user_id != user.to_string());
                 self.items.retain(|_, item| item.user_id != user.to_string());
                 Entry::Forgotten { user_id: user.to_string() }
             }
             Step::Write | Step::Ask(_) | Step::Tail(_) => return,
         };
         self.entries.push(Numbered { seq, entry });
+    }
+
+    /// A fact in the place of the one of its key, which the log says first.
+    fn remember(&mut self, user: u8, key: usize) {
+        let (user_id, key) = (user.to_string(), key.to_string());
+        let at = clock::rfc3339(i64::try_from(self.entries.len()).unwrap());
+        let old = self.facts.values_mut().find(|fact| {
+            fact.user_id == user_id && fact.key == Some(key.clone()) && fact.superseded_by.is_none()
+        });
+        if let Some(old) = old {
+            old.valid_to = Some(at.clone());
+            old.superseded_by = Some("the next".to_owned());
+            old.superseded_at = Some(at.clone());
+            let (seq, entry) = (next(&self.entries), Entry::Fact(Box::new(old.clone())));
+            self.entries.push(Numbered { seq, entry });
+        }
+        let seq = next(&self.entries);
+        let fact: Fact = serde_json::from_value(json!({
+            "seq": seq, "id": seq.to_string(), "user_id": user_id, "subject": "umbrella",
+            "key": key, "text": "it is a kite", "recorded_at": at, "valid_from": at,
+        }))
+        .unwrap();
+        self.facts.insert(seq, fact.clone());
+        self.entries.push(Numbered { seq, entry: Entry::Fact(Box::new(fact)) });
     }
 
     async fn write(&mut self, index: &Index) {
@@ -134,6 +177,7 @@ impl Log {
                     Entry::Changed(item) => {
                         Entry::Changed(Box::new(self.items.get(&item.seq)?.clone()))
                     }
+                    Entry::Fact(fact) => Entry::Fact(Box::new(self.facts.get(&fact.seq)?.clone())),
                     other @ (Entry::Removed { .. }
                     | Entry::Forgotten { .. }
                     | Entry::Began { .. }
@@ -146,18 +190,26 @@ impl Log {
     }
 }
 
+fn next(entries: &[Numbered]) -> i64 {
+    i64::try_from(entries.len()).unwrap() + 1
+}
+
 async fn ask(index: &Index, user: u8, text: &str) -> Vec<(i64, String)> {
     let user = user.to_string();
-    let asked = Asked { text: text.to_owned(), limit: 50, ..Asked::default() };
-    let found = index.search(&user, asked).await.unwrap();
+    let facts_at = Some(clock::now_micros());
+    let asked = Asked { text: text.to_owned(), limit: 50, facts_at, ..Asked::default() };
+    let Answer { found, facts } = index.search(&user, asked).await.unwrap();
     let seqs: Vec<i64> = found.iter().map(|found| found.seq).collect();
     let items = index.items(&user, seqs).await.unwrap();
     found
         .into_iter()
         .map(|found| {
-            let item = &items[&found.seq];
-            assert_eq!(item.user_id, user, "another's item");
-            (found.seq, format!("{} {}", item.content, found.score))
+            let (owner, text) = match facts.get(&found.seq) {
+                Some(fact) => (&fact.user_id, &fact.text),
+                None => (&items[&found.seq].user_id, &items[&found.seq].content),
+            };
+            assert_eq!(*owner, user, "another's item");
+            (found.seq, format!("{text} {}", found.score))
         })
         .collect()
 }
@@ -171,6 +223,20 @@ async fn newest(index: &Index, user: u8) -> Vec<i64> {
 fn truth(log: &Log, user: u8) -> Vec<i64> {
     let own = log.items.values().filter(|item| item.user_id == user.to_string());
     own.map(|item| item.seq).collect()
+}
+
+/// The facts of a user that a question finds.
+async fn facts(index: &Index, user: u8) -> Vec<i64> {
+    let mut seqs: Vec<i64> =
+        ask(index, user, "umbrella").await.into_iter().map(|(seq, _)| seq).collect();
+    seqs.sort_unstable();
+    seqs
+}
+
+/// The facts of a user that hold, by the truth.
+fn true_facts(log: &Log, user: u8) -> Vec<i64> {
+    let own = log.facts.values().filter(|fact| fact.user_id == user.to_string());
+    own.filter(|fact| fact.superseded_by.is_none()).map(|fact| fact.seq).collect()
 }
 
 async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
@@ -189,8 +255,14 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let mut seen = newest(&index, *user).await;
                 seen.sort_unstable();
                 prop_assert_eq!(seen, truth(&log, *user), "what is not written is seen");
+                prop_assert_eq!(facts(&index, *user).await, true_facts(&log, *user));
             }
-            Step::Store(..) | Step::Change(..) | Step::Remove(..) | Step::Forget(_) => {}
+            Step::Store(..)
+            | Step::Change(..)
+            | Step::Remove(..)
+            | Step::Remember(..)
+            | Step::ForgetFact(..)
+            | Step::Forget(_) => {}
         }
     }
     log.write(&index).await;
@@ -198,6 +270,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         let mut seen = newest(&index, user).await;
         seen.sort_unstable();
         prop_assert_eq!(seen, truth(&log, user));
+        prop_assert_eq!(facts(&index, user).await, true_facts(&log, user));
     }
     let other = tempfile::tempdir().unwrap();
     let fresh = open(&other, "1000000");

@@ -17,7 +17,10 @@ use tokio::sync::OnceCell;
 use crate::{
     contract::item::Item,
     domain::retrieval::{Index, Prepared},
-    services::cognition::index::store::{Change, Effect},
+    services::cognition::index::{
+        facts::{Facts, Known},
+        store::{Change, Effect},
+    },
 };
 
 /// Changes that wait for one index that is being read from disk; with more it is dropped, and read
@@ -29,6 +32,8 @@ const CHANGES_WAITING_MAX: usize = 50_000;
 pub(super) struct State {
     /// What is searched.
     pub(super) index: Index,
+    /// The facts in it.
+    pub(super) facts: Facts,
     /// Changes up to here are in it.
     upto: i64,
     /// What is in it before it is on disk, read from memory: items, or that one is gone.
@@ -74,17 +79,34 @@ impl State {
         }
         self.upto = change.seq;
         match &change.effect {
-            Effect::Put(item) => self.index.replace(item),
-            Effect::Drop(seq) => self.index.remove(*seq),
-            // Its items so far all have lower numbers.
-            Effect::Forget(_) => !std::mem::take(&mut self.index).is_empty(),
-        };
+            Effect::Put(item) => {
+                self.index.replace(item);
+            }
+            Effect::Keep(known) => {
+                self.index.replace(&known.prepared());
+                self.facts.put(Known::clone(known));
+            }
+            Effect::Drop(seq) => {
+                self.index.remove(*seq);
+                self.facts.remove(*seq);
+            }
+            // What is in it so far all has lower numbers.
+            Effect::Forget(_) => {
+                self.index = Index::default();
+                self.facts = Facts::default();
+            }
+        }
     }
 
     /// The item of this number, if it is not on disk yet: `Some(None)` if it is gone.
     pub(super) fn ahead(&self, seq: i64) -> Option<Option<&Item>> {
         let gone = (seq < self.gone_before).then_some(None);
         self.ahead.get(&seq).map(Option::as_ref).or(gone)
+    }
+
+    /// What it takes, in bytes, about.
+    fn bytes(&self) -> usize {
+        self.index.bytes() + self.facts.bytes()
     }
 
     /// Everything of the user up to here is in it.
@@ -108,6 +130,8 @@ impl State {
                 Effect::Put(prepared) => {
                     self.ahead.insert(prepared.seq, item);
                 }
+                // Facts are in memory whole: nothing is read from disk for them.
+                Effect::Keep(_) => {}
                 Effect::Drop(seq) => {
                     self.ahead.insert(*seq, None);
                 }
@@ -134,8 +158,9 @@ impl User {
 
     /// Takes over what was read from disk, which held the log up to `upto`, and then the changes
     /// that waited. `false` when there were too many: it is not to be used.
-    pub(super) fn fill(&self, upto: i64, items: Vec<Prepared>) -> bool {
-        let index = Index::of(items);
+    pub(super) fn fill(&self, upto: i64, mut items: Vec<Prepared>, facts: Vec<Known>) -> bool {
+        items.extend(facts.iter().map(Known::prepared));
+        let (index, facts) = (Index::of(items), Facts::of(facts));
         let mut state = self.write();
         let Some(waiting) = state.waiting.take() else { return true };
         if waiting.len() > CHANGES_WAITING_MAX {
@@ -143,11 +168,12 @@ impl User {
             return false;
         }
         state.index = index;
+        state.facts = facts;
         state.upto = upto;
         for change in &waiting {
             state.apply(change);
         }
-        self.bytes.store(state.index.bytes(), Ordering::Relaxed);
+        self.bytes.store(state.bytes(), Ordering::Relaxed);
         true
     }
 }
@@ -205,7 +231,7 @@ impl Users {
             for change in changes {
                 state.apply(change);
             }
-            user.bytes.store(state.index.bytes(), Ordering::Relaxed);
+            user.bytes.store(state.bytes(), Ordering::Relaxed);
         }
         self.make_room();
     }
