@@ -22,7 +22,7 @@ pub(super) struct Graph {
 
 /// Weighted words scaled to length 1.
 pub(super) fn unit(mut words: Words) -> Words {
-    words.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    words.sort_unstable_by_key(|(word, _)| *word);
     let length = words.iter().map(|(_, weight)| weight * weight).sum::<f64>().sqrt();
     if length > 0.0 {
         words.iter_mut().for_each(|(_, weight)| *weight /= length);

@@ -88,7 +88,9 @@ impl<'a> Reading<'a> {
             } else if first.is_alphanumeric() {
                 read += 1;
                 match part(piece) {
-                    Some(part) => runs.last_mut().into_iter().for_each(|run| run.push(part.clone())),
+                    Some(part) => {
+                        runs.last_mut().into_iter().for_each(|run| run.push(part.clone()))
+                    }
                     None => begin(&mut runs),
                 }
             } else if !first.is_whitespace() && first != '-' || first == '\n' {

@@ -31,7 +31,8 @@ impl<K: Hash + Eq + Ord + Clone> Tally<K> {
 
     /// The commonest, equal ones in their order.
     pub(super) fn commonest(&self, most: usize) -> Vec<(K, u32)> {
-        let mut all: Vec<(&K, u32)> = self.counts.iter().map(|(key, count)| (key, *count)).collect();
+        let mut all: Vec<(&K, u32)> =
+            self.counts.iter().map(|(key, count)| (key, *count)).collect();
         all.sort_unstable_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
         all.truncate(most);
         all.into_iter().map(|(key, count)| (key.clone(), count)).collect()

@@ -5,6 +5,7 @@ pub mod audit;
 mod conditions;
 mod follower;
 mod fresh;
+mod history;
 mod open;
 mod queries;
 mod schema;
@@ -15,6 +16,7 @@ mod users;
 
 pub(super) use conditions::Conditions;
 pub(super) use fresh::Fresh;
+pub(super) use history::{History, Reach};
 pub(super) use queries::About;
 pub use store::Cursor;
 
