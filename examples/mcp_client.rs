@@ -127,7 +127,6 @@ impl Session {
         let spec = UpstreamSpec {
             prefix: None,
             name: "server".to_owned(),
-            prefix: None,
             transport: Transport::Http(Remote {
                 url: self.url.clone(),
                 headers: headers.into_iter().collect(),

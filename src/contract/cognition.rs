@@ -6,6 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::contract::understanding::{
+    AnalysisReply, AnalysisResults, Digest, EntitiesReply, HistoryReply, KeyPoint, Keyword,
+    TopicFound,
+};
 use crate::contract::{fact::Told, item::Item};
 
 /// Hits and context items told when nobody says how many.
@@ -254,73 +258,6 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// The answer to `analyze_conversation`.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct AnalysisReply {
-    /// The analysis that was asked for, as it was written.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it found.
-    pub results: AnalysisResults,
-    /// The conversation.
-    pub conversation_id: String,
-    /// Whose memory.
-    pub user_id: String,
-    /// How many messages were looked at.
-    pub message_count: usize,
-    /// What they mention, the newest first.
-    pub entities: EntityGroups,
-    /// They summed up, whatever was asked for.
-    pub summary: Summary,
-    /// Why there is nothing to see.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// What an analysis found.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
-#[serde(untagged)]
-pub enum AnalysisResults {
-    /// Who spoke how often and for how long.
-    Summary {
-        /// How many messages there are.
-        message_count: usize,
-        /// Who spoke, in order of first appearance.
-        participants: Vec<String>,
-        /// Seconds from the first to the last.
-        duration_seconds: f64,
-        /// How often each spoke.
-        participant_counts: BTreeMap<String, usize>,
-    },
-    /// What it is about.
-    Topics {
-        /// The commonest telling words, commonest first.
-        keywords: Vec<Keyword>,
-        /// How many words there are in all.
-        word_count: usize,
-    },
-    /// How glad it sounds.
-    Sentiment {
-        /// From -1 to 1.
-        sentiment_score: f64,
-        /// Glad words.
-        positive_count: usize,
-        /// Unhappy words.
-        negative_count: usize,
-    },
-    /// Nothing, because there is no such analysis.
-    Unknown {},
-}
-
-/// A telling word.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct Keyword {
-    /// The word, in lower case.
-    pub word: String,
-    /// How often it was said.
-    pub count: usize,
-}
-
 /// The answer to `search_history`.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct SearchReply {
@@ -337,32 +274,6 @@ pub struct SearchReply {
     /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
-}
-
-/// The answer to `summarize_history`.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct HistoryReply {
-    /// Whose memory.
-    pub user_id: String,
-    /// The conversation, when one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation_id: Option<String>,
-    /// What was summed up.
-    pub summary: Summary,
-    /// Why it is empty, when that is not because there is nothing.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// The answer to `extract_entities`.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct EntitiesReply {
-    /// On whose behalf.
-    pub user_id: String,
-    /// The text.
-    pub content: String,
-    /// What it mentions.
-    pub entities: EntityGroups,
 }
 
 #[cfg(test)]

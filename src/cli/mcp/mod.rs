@@ -71,7 +71,7 @@ impl McpArgs {
     /// Whether a core that runs already is passed over.
     #[must_use]
     pub fn wants_own(&self) -> bool {
-        self.own
+        self.stdio.own
     }
 
     /// Where core is, unless told otherwise.
