@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::contract::understanding::{
+    AnalysisReply, AnalysisResults, Digest, EntitiesReply, HistoryReply, KeyPoint, Keyword,
+    TopicFound,
+};
 use crate::contract::{fact::Told, item::Item};
 
 /// Hits and context items told when nobody says how many.
@@ -21,7 +26,7 @@ pub const INDEX_BEHIND: &str = "index_behind";
 pub const CONVERSATION_NOT_FOUND: &str = "Conversation not found";
 
 /// Arguments of `get_context`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct GetContext {
     /// Whose memory; a user's own when absent.
@@ -47,7 +52,7 @@ pub struct GetContext {
 }
 
 /// What holds for every item that is told.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct Wanted {
     /// Only items of the conversation, which otherwise are preferred.
@@ -63,7 +68,7 @@ pub struct Wanted {
 }
 
 /// Arguments of `analyze_conversation`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct AnalyzeConversation {
     /// Whose memory; a user's own when absent.
@@ -75,7 +80,7 @@ pub struct AnalyzeConversation {
 }
 
 /// Arguments of `search_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SearchHistory {
     /// Whose memory; a user's own when absent.
@@ -96,7 +101,7 @@ pub struct SearchHistory {
 }
 
 /// Arguments of `summarize_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SummarizeHistory {
     /// Whose memory; a user's own when absent.
@@ -106,7 +111,7 @@ pub struct SummarizeHistory {
 }
 
 /// Arguments of `extract_entities`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct ExtractEntities {
     /// On whose behalf; a user's own when absent.
@@ -116,7 +121,7 @@ pub struct ExtractEntities {
 }
 
 /// Why a reply has less in it than was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Trouble {
     /// A code or a sentence clients match on.
     pub error: String,
@@ -129,7 +134,7 @@ pub struct Trouble {
 pub type EntityGroups = BTreeMap<&'static str, Vec<EntityFound>>;
 
 /// Something that was mentioned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct EntityFound {
     /// What it is: `email`, `person` and so on.
     #[serde(rename = "type")]
@@ -141,7 +146,7 @@ pub struct EntityFound {
 /// An item that was found, with how well it fits.
 ///
 /// Keys of the item's own that are called like the scores give way to them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Hit {
     /// The item.
     #[serde(flatten)]
@@ -163,7 +168,7 @@ pub struct Hit {
 }
 
 /// Why an item was chosen, for programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Reasons {
     /// What spoke for it: `terms`, `nearby`, `speaker`, `date`, `recency`, `vector`.
     pub signals: Vec<&'static str>,
@@ -174,7 +179,7 @@ pub struct Reasons {
 }
 
 /// What was found and is not told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct LeftOut {
     /// Items beyond `limit`, as far as they were looked for (count).
     pub over_limit: usize,
@@ -185,7 +190,7 @@ pub struct LeftOut {
 }
 
 /// What a hit tells about its conversation, as far as it was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ConversationData {
     /// How many messages it has.
     pub message_count: usize,
@@ -196,7 +201,7 @@ pub struct ConversationData {
 }
 
 /// Some messages summed up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Summary {
     /// How many they are.
     pub message_count: usize,
@@ -215,7 +220,7 @@ pub struct Summary {
 }
 
 /// The answer to `get_context`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ContextReply {
     /// The items, best first.
     pub context: Vec<Hit>,
@@ -253,75 +258,8 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// The answer to `analyze_conversation`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AnalysisReply {
-    /// The analysis that was asked for, as it was written.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it found.
-    pub results: AnalysisResults,
-    /// The conversation.
-    pub conversation_id: String,
-    /// Whose memory.
-    pub user_id: String,
-    /// How many messages were looked at.
-    pub message_count: usize,
-    /// What they mention, the newest first.
-    pub entities: EntityGroups,
-    /// They summed up, whatever was asked for.
-    pub summary: Summary,
-    /// Why there is nothing to see.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// What an analysis found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum AnalysisResults {
-    /// Who spoke how often and for how long.
-    Summary {
-        /// How many messages there are.
-        message_count: usize,
-        /// Who spoke, in order of first appearance.
-        participants: Vec<String>,
-        /// Seconds from the first to the last.
-        duration_seconds: f64,
-        /// How often each spoke.
-        participant_counts: BTreeMap<String, usize>,
-    },
-    /// What it is about.
-    Topics {
-        /// The commonest telling words, commonest first.
-        keywords: Vec<Keyword>,
-        /// How many words there are in all.
-        word_count: usize,
-    },
-    /// How glad it sounds.
-    Sentiment {
-        /// From -1 to 1.
-        sentiment_score: f64,
-        /// Glad words.
-        positive_count: usize,
-        /// Unhappy words.
-        negative_count: usize,
-    },
-    /// Nothing, because there is no such analysis.
-    Unknown {},
-}
-
-/// A telling word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Keyword {
-    /// The word, in lower case.
-    pub word: String,
-    /// How often it was said.
-    pub count: usize,
-}
-
 /// The answer to `search_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct SearchReply {
     /// The hits, best first.
     pub results: Vec<Hit>,
@@ -336,32 +274,6 @@ pub struct SearchReply {
     /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
-}
-
-/// The answer to `summarize_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HistoryReply {
-    /// Whose memory.
-    pub user_id: String,
-    /// The conversation, when one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation_id: Option<String>,
-    /// What was summed up.
-    pub summary: Summary,
-    /// Why it is empty, when that is not because there is nothing.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// The answer to `extract_entities`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EntitiesReply {
-    /// On whose behalf.
-    pub user_id: String,
-    /// The text.
-    pub content: String,
-    /// What it mentions.
-    pub entities: EntityGroups,
 }
 
 #[cfg(test)]

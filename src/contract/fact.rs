@@ -206,7 +206,7 @@ pub struct Exported {
 }
 
 /// What a hit of a context is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Told {
     /// What was said.

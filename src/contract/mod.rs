@@ -10,4 +10,5 @@ pub mod log;
 pub mod memory;
 pub mod offers;
 pub mod outbox;
+pub mod understanding;
 pub mod upstream;

@@ -24,4 +24,5 @@ pub mod sentiment;
 pub mod sse;
 pub mod storage_fault;
 pub mod text;
+pub mod understanding;
 pub mod window;

@@ -11,7 +11,9 @@ use clap::Args;
 use crate::{
     backplane::{
         client::Clients,
-        config::{Calls, Http, Identity, Index as IndexSettings, Logs, Mcp, Services},
+        config::{
+            Calls, Http, Identity, Index as IndexSettings, Logs, Mcp, Services, Understanding,
+        },
         mcp::About,
     },
     http::{doors, health::Reporter, routes::at},
@@ -57,6 +59,9 @@ pub struct Settings {
     /// The index.
     #[command(flatten)]
     pub index: IndexSettings,
+    /// Summaries and analyses.
+    #[command(flatten)]
+    pub understanding: Understanding,
 }
 
 /// Runs cognition on `listener` until `shutdown`.
@@ -96,7 +101,9 @@ pub async fn run(
     let metrics = ground.metrics.clone();
     let (server, endpoint) = protocol(ABOUT, &settings.mcp, &ground);
     let routes = move |clients: Rc<Clients>| {
-        let cognition = Rc::new(Cognition::new(clients, index.clone(), metrics.clone()));
+        let (index, metrics) = (index.clone(), metrics.clone());
+        let cognition = Cognition::new(clients, index, metrics, settings.understanding.clone());
+        let cognition = Rc::new(cognition);
         let table: doors::Table = Rc::new(cognition.host());
         server.open(&table);
         let endpoint = endpoint.clone();

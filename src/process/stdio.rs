@@ -28,6 +28,9 @@ pub(crate) async fn run(mut args: mcp::McpArgs, logs: Logs) -> Result<(), Troubl
     if let Some(url) = args.url().map(str::to_owned) {
         return mcp::stdio(&args, &url).await;
     }
+    if args.wants_own() {
+        return with_own(&args, logs).await;
+    }
     let usual = format!("127.0.0.1:{}", core::PORT);
     let looked = tokio::time::timeout(LOOK_DEADLINE, TcpStream::connect(usual)).await;
     if matches!(looked, Ok(Ok(_))) {

@@ -26,6 +26,10 @@ pub struct Mcp {
     /// Time without a message after which a session ends (seconds).
     #[arg(long, env = "MCP_SESSION_IDLE", default_value = "1800", value_parser = interval)]
     pub mcp_session_idle: Duration,
+    /// Time for which a session keeps answers that may not have arrived; each is looked at with each
+    /// message (seconds).
+    #[arg(long, env = "MCP_SESSION_RESUME", default_value = "5", value_parser = duration)]
+    pub mcp_session_resume: Duration,
     /// Subscriptions and session streams open at once (count).
     #[arg(long, env = "MCP_STREAMS_MAX", default_value_t = 1_000)]
     pub mcp_streams_max: usize,

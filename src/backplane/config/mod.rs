@@ -10,6 +10,7 @@ mod index;
 mod mcp;
 mod outbox;
 mod services;
+mod understanding;
 mod upstreams;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -25,6 +26,7 @@ pub use self::{
     mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},
+    understanding::Understanding,
     upstreams::{UpstreamSettings, check_upstream, read_upstreams},
 };
 use crate::backplane::{fanout::Bounds, logging};

@@ -179,18 +179,25 @@ pub(super) async fn meet_web(
         let ids = Arc::clone(&parts.ids);
         Web::new(Arc::clone(door), parts.ears.clone(), peer, parts.runtime.clone(), ids)
     };
+    let probe = Arc::new(line(Peer::unknown(true)));
+    let mut silent = false;
     if era != Some(false) {
-        let probe = Arc::new(line(Peer::unknown(true)));
         let discover = Request::new("server/discover", Map::new());
         let mut offers = 0;
         loop {
             offers += 1;
-            match probe.ask(&discover, None).await {
-                Ok(answer) => match probed(&answer) {
+            let patience = parts.limits.probe_timeout;
+            match tokio::time::timeout(patience, probe.ask(&discover, None)).await {
+                // Old servers may say nothing to what they do not know.
+                Err(_elapsed) => {
+                    silent = true;
+                    break;
+                }
+                Ok(Ok(answer)) => match probed(&answer) {
                     Probed::Modern(peer) => return Ok(Arc::new(line(peer))),
                     Probed::Legacy => break,
                 },
-                Err(missed) => match misprobed(missed.clone())? {
+                Ok(Err(missed)) => match misprobed(missed.clone())? {
                     Again::Offer if offers < 2 => {}
                     Again::Offer => return Err(missed),
                     Again::Legacy => break,
@@ -198,7 +205,18 @@ pub(super) async fn meet_web(
             }
         }
     }
-    shake_hands(parts, door, call, line).await
+    match shake_hands(parts, door, call, line).await {
+        // A new one after all, that was only slow.
+        Err(missed)
+            if silent && matches!(&*missed.trouble, Trouble::Refused(e) if e.is_modern()) =>
+        {
+            match probed(&probe.ask(&Request::new("server/discover", Map::new()), None).await?) {
+                Probed::Modern(peer) => Ok(Arc::new(line(peer))),
+                Probed::Legacy => Err(missed),
+            }
+        }
+        shaken => shaken,
+    }
 }
 
 async fn shake_hands(

@@ -188,6 +188,12 @@ impl Guard {
         Failure::new(Kind::CircuitOpen, message).of_service(&self.name).retry_after(wait).into()
     }
 
+    /// What a call would be told now, where it would not be made.
+    pub(super) fn refusal(&self) -> Option<Trouble> {
+        let refused = self.breaker.refuses(Instant::now())?;
+        Some(self.shut(refused.retry_after))
+    }
+
     /// Logs a change of the breaker's state, once.
     fn show(&self) {
         let state = self.breaker.state();

@@ -6,6 +6,7 @@
 //! asked for, so that a call costs no change of thread; sessions, streams and children live on a
 //! thread of their own.
 
+mod bound;
 mod call;
 mod child;
 mod door;
@@ -26,6 +27,7 @@ mod restarts;
 mod roster;
 mod rpc;
 mod runtime;
+mod slot;
 mod status;
 mod web;
 
@@ -39,16 +41,8 @@ use std::{
 use serde_json::{Map, Value, value::RawValue};
 use tokio::{task::AbortHandle, time::Instant};
 
-use self::{
-    call::Missed,
-    guard::Guard,
-    lines::Lines,
-    listen::Wanted,
-    lists::{Facts, Reading},
-    status::History,
-    web::Request,
-};
 pub use self::{
+    bound::become_child,
     call::{Boxed, Call, Client, ClientSide, Trouble},
     ears::Change,
     era::Peer,
@@ -58,6 +52,15 @@ pub use self::{
     rpc::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError},
     status::Status,
 };
+use self::{
+    call::Missed,
+    guard::Guard,
+    lines::Lines,
+    listen::Wanted,
+    lists::{Facts, Reading},
+    status::History,
+    web::Request,
+};
 use crate::{
     contract::upstream::UpstreamSpec,
     domain::{backoff::Repeatable, failure::Failure},
@@ -65,6 +68,8 @@ use crate::{
 
 /// The time between two looks for what has been idle too long.
 const SWEEP: Duration = Duration::from_secs(5);
+/// The least time between them.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
 
 /// What upstreams are given of this process.
 #[derive(Clone, Default)]
@@ -121,8 +126,9 @@ impl Upstream {
         })?;
         let lines = Arc::new(lines);
         let sweeping = Arc::downgrade(&lines);
+        let every = (lines.idle() / 4).clamp(SWEEP_MIN, SWEEP);
         let sweep = runtime.handle.spawn(async move {
-            let mut ticks = tokio::time::interval(SWEEP);
+            let mut ticks = tokio::time::interval(every);
             loop {
                 ticks.tick().await;
                 let Some(lines) = sweeping.upgrade() else { return };

@@ -8,7 +8,7 @@ use std::{
 use super::{Trouble, Upstream};
 use crate::{
     backplane::{breaker::BreakerView, clock},
-    domain::failure::Kind,
+    domain::failure::{Failure, Kind},
 };
 
 /// What is shown of an upstream.
@@ -58,6 +58,12 @@ impl History {
 }
 
 impl Upstream {
+    /// Why it is not asked now, while its breaker is open.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        Some(self.inner.guard.refusal()?.into_failure(self.name()))
+    }
+
     /// How it is.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,8 +1,11 @@
 //! A line to an upstream over Streamable HTTP: one POST for each request, of either era.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -12,7 +15,7 @@ use tokio::{runtime, task::AbortHandle};
 use super::{
     call::{Call, Missed},
     door::{Door, Reply},
-    ears::{Asker, Ears},
+    ears::{self, Asker, Ears},
     era::Peer,
     events::Events,
     headers, meta, rpc,
@@ -38,6 +41,8 @@ pub(super) struct Web {
     session: Option<HeaderValue>,
     runtime: runtime::Handle,
     ids: Arc<AtomicU64>,
+    /// The clients behind the calls under way, for what is asked on the session's own stream.
+    askers: Mutex<HashMap<u64, Asker>>,
     /// The task that reads the session's own stream.
     stream: std::sync::OnceLock<AbortHandle>,
 }
@@ -67,7 +72,8 @@ impl Web {
         ids: Arc<AtomicU64>,
     ) -> Self {
         let stream = std::sync::OnceLock::new();
-        Web { door, ears, peer, session: None, runtime, ids, stream }
+        let askers = Mutex::default();
+        Web { door, ears, peer, session: None, runtime, ids, askers, stream }
     }
 
     /// The same in a session.
@@ -100,8 +106,9 @@ impl Web {
             head.extend(request.headers.iter().cloned());
         }
         let body = rpc::request(id, request.method, &params);
-        let unfinished = (!modern).then(|| Unfinished { line: self, id, ended: false });
-        let answered = self.answered(body, head, id, Asker::of(call).as_ref()).await;
+        let asker = Asker::of(call);
+        let unfinished = (!modern).then(|| Unfinished::begin(self, id, asker.clone()));
+        let answered = self.answered(body, head, id, asker.as_ref()).await;
         if let Some(mut unfinished) = unfinished {
             unfinished.ended = true;
         }
@@ -257,6 +264,10 @@ impl Web {
         });
     }
 
+    fn askers(&self) -> MutexGuard<'_, HashMap<u64, Asker>> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells it something.
     pub(super) async fn tell(&self, body: Vec<u8>) -> Result<(), Missed> {
         self.door.post(body, self.head()).await.map(drop)
@@ -288,11 +299,19 @@ impl Web {
         let Ok(messages) = rpc::read(data.as_bytes()) else {
             return;
         };
+        // The session is one client's, if that can be asked at all.
+        let anyone = || self.askers().values().next().filter(|_| self.peer.asks).cloned();
         for message in messages {
             match message {
-                rpc::Incoming::Notice { method, params } => self.ears.notice(&method, params, None),
+                rpc::Incoming::Notice { method, params } => {
+                    let asker = match ears::token_of(params.as_deref()) {
+                        Some(id) => self.askers().get(&id).cloned(),
+                        None => anyone(),
+                    };
+                    self.ears.notice(&method, params, asker.as_ref());
+                }
                 rpc::Incoming::Request { id, method, params } => {
-                    self.be_asked(id, method, params, None);
+                    self.be_asked(id, method, params, anyone().as_ref());
                 }
                 rpc::Incoming::Answer { .. } => {}
             }
@@ -323,8 +342,18 @@ struct Unfinished<'a> {
     ended: bool,
 }
 
+impl<'a> Unfinished<'a> {
+    fn begin(line: &'a Arc<Web>, id: u64, asker: Option<Asker>) -> Self {
+        if let Some(asker) = asker {
+            line.askers().insert(id, asker);
+        }
+        Unfinished { line, id, ended: false }
+    }
+}
+
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
+        self.line.askers().remove(&self.id);
         if self.ended {
             return;
         }

@@ -35,6 +35,9 @@ struct Stdio {
     /// running].
     #[arg(long, env = "CORTEX_MCP_URL", value_parser = endpoint)]
     url: Option<String>,
+    /// Start a backplane of its own even where core runs already; it ends with the client.
+    #[arg(long, conflicts_with = "url")]
+    own: bool,
     /// Login name or id of the user to speak as [default: the development user].
     #[arg(long)]
     user: Option<String>,
@@ -63,6 +66,12 @@ impl McpArgs {
     #[must_use]
     pub fn is_stdio(&self) -> bool {
         self.stdio.stdio
+    }
+
+    /// Whether a core that runs already is passed over.
+    #[must_use]
+    pub fn wants_own(&self) -> bool {
+        self.stdio.own
     }
 
     /// Where core is, unless told otherwise.

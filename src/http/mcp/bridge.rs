@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -22,7 +23,8 @@ use crate::http::{admission::Place, mcp::refusal};
 /// An answer of the library.
 pub(super) type Answer = http::Response<BoxBody<Bytes, Infallible>>;
 
-/// What a request holds as long as it is worked on, its answer's stream included.
+/// What a request holds until its work is done and its answer has gone: the work may outlive the
+/// answer, in a session, and the answer the work.
 #[derive(Debug)]
 pub(super) enum Hold {
     /// A place among the requests.
@@ -77,7 +79,7 @@ fn is_anything(range: &str) -> bool {
 /// The library's answer as the server sends it; `body` is the request's.
 pub(super) async fn answer(
     answer: Answer,
-    hold: Hold,
+    hold: Arc<Hold>,
     end: Option<End>,
     body: &Bytes,
 ) -> HttpResponse {
@@ -122,7 +124,7 @@ fn copy_headers(headers: &http::HeaderMap, response: &mut HttpResponseBuilder) {
 struct Outflow {
     content: BoxBody<Bytes, Infallible>,
     end: Option<End>,
-    _hold: Hold,
+    _hold: Arc<Hold>,
 }
 
 impl MessageBody for Outflow {

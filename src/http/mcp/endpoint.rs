@@ -33,7 +33,7 @@ use crate::{
             access::{self, Access, Door},
             bridge::{self, Answer, End, Hold},
             guarded::{Guarded, Surroundings},
-            sessions::{Sessions, in_name_of},
+            sessions::{RETRY, Sessions, in_name_of},
         },
         middleware::{Reception, user_of},
         problem::Problem,
@@ -134,13 +134,14 @@ impl Endpoint {
         payload: Payload,
         identity: Option<Identity>,
     ) -> Result<HttpResponse, Failure> {
-        let hold = self.hold(request, identity.as_ref())?;
+        let hold = Arc::new(self.hold(request, identity.as_ref())?);
         let scene = self.scene(request);
         let end = (request.method() == Method::GET).then(|| self.end(&scene));
         let body = body::read(request, payload).await?;
         let unreadable = || Failure::new(Kind::InvalidRequest, "the request cannot be read");
         let mut asked = bridge::request(request, body.clone()).ok_or_else(unreadable)?;
         let user = name_of(identity.as_ref());
+        asked.extensions_mut().insert(Arc::clone(&hold));
         asked.extensions_mut().insert(scene);
         if let Some(identity) = identity {
             asked.extensions_mut().insert(identity);
@@ -196,6 +197,7 @@ fn library_settings(settings: &Mcp) -> StreamableHttpServerConfig {
         .with_json_response(true)
         .with_legacy_session_mode(settings.mcp_sessions)
         .with_sse_keep_alive(Some(settings.mcp_keep_alive))
+        .with_sse_retry(Some(RETRY))
         // Ours is the limit, before the body is read.
         .with_max_request_body_bytes(usize::MAX);
     let config = match settings.hosts() {

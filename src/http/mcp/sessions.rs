@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -19,6 +20,9 @@ use rmcp::{
 };
 
 use crate::backplane::config::Mcp;
+
+/// When a client whose stream broke is asked to come back for the rest.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     /// The user in whose name the task asks for sessions; a session's own end has none.
@@ -54,6 +58,8 @@ impl Sessions {
     pub(super) fn new(settings: &Mcp) -> Self {
         let mut library = LocalSessionManager::default();
         library.session_config.keep_alive = Some(settings.mcp_session_idle);
+        library.session_config.sse_retry = Some(RETRY);
+        library.session_config.completed_cache_ttl = settings.mcp_session_resume;
         Sessions {
             library,
             owners: Mutex::default(),

@@ -6,10 +6,13 @@
 
 mod arguments;
 mod context;
+mod digest;
 pub mod index;
 mod insight;
 mod memory;
+mod prompts;
 mod resources;
+mod shapes;
 mod tools;
 
 #[cfg(test)]
@@ -23,15 +26,18 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    backplane::{client::Clients, clock, gate::Gate, host::Host, metrics::Metrics},
-    contract::cognition::{ContextReply, SearchReply},
+    backplane::{
+        client::Clients, clock, config::Understanding, context::current_or, gate::Gate, host::Host,
+        metrics::Metrics,
+    },
+    contract::cognition::{ContextReply, SearchReply, Trouble},
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
     },
 };
 use context::{Candidate, ContextAsked, SearchAsked};
-use index::{Asked, Conditions, Fresh, Index};
+use index::{Asked, Conditions, Fresh, History, Index, Reach};
 use memory::{CONVERSATION_ITEMS_MAX, HISTORY_ITEMS_MAX, Recollection, remembered, united};
 
 /// Judgements one worker makes at once: they need the processor, not the network.
@@ -49,24 +55,32 @@ pub struct Cognition {
     index: Index,
     rules: Gate,
     metrics: Metrics,
+    understanding: Understanding,
 }
 
 impl Cognition {
     /// Cognition that reaches memory through this worker's `clients`.
     #[must_use]
-    pub fn new(clients: Rc<Clients>, index: Index, metrics: Metrics) -> Self {
+    pub fn new(
+        clients: Rc<Clients>,
+        index: Index,
+        metrics: Metrics,
+        understanding: Understanding,
+    ) -> Self {
         Cognition {
             clients,
             index,
             rules: Gate::new("cognition", JUDGEMENTS_AT_ONCE, JUDGEMENT_PATIENCE),
             metrics,
+            understanding,
         }
     }
 
     /// The table of its tools and resources.
     #[must_use]
     pub fn host(self: &Rc<Self>) -> Host {
-        resources::add(tools::add(Host::new(), self), self)
+        let host = resources::add(tools::add(Host::new(), self), self);
+        shapes::shaped(prompts::add(host, self))
     }
 
     /// Applies rules to what was fetched, away from the thread that serves connections.
@@ -80,6 +94,26 @@ impl Cognition {
     /// Has what memory has in the index, for a question about this user.
     async fn freshen(&self, user_id: &str, min_seq: Option<i64>) -> Result<Fresh, Failure> {
         self.index.freshen(&self.clients.of("memory")?, user_id, min_seq).await
+    }
+
+    /// A user's whole history, or that of one conversation, as far as it is read; and why it may be
+    /// less than memory has.
+    async fn history(
+        &self,
+        user_id: &str,
+        conversation_id: Option<&str>,
+    ) -> Result<(History, Option<Trouble>), Failure> {
+        let fresh = self.freshen(user_id, None).await?;
+        let patience = self.understanding.understanding_time_max;
+        let items = self.understanding.understanding_items_max;
+        // Half of what is left of the request's time is for what is made of it.
+        let time = patience.min(current_or(patience * 2).remaining() / 2);
+        let reach = Reach {
+            items: usize::try_from(items).unwrap_or(usize::MAX),
+            until: Instant::now() + time,
+        };
+        let conditions = Conditions::of_conversation(conversation_id);
+        Ok((self.index.history(user_id, conditions, reach).await?, fresh.trouble))
     }
 
     /// The newest items of a user, or those of one conversation.

@@ -131,9 +131,9 @@ pub(super) async fn analyze(
     kind: Option<String>,
 ) -> Result<Value, Failure> {
     let kind = given(kind).unwrap_or_else(|| insight::ANALYSIS_DEFAULT.to_owned());
-    let recalled = cognition.recall(&user_id, Some(&conversation_id)).await?;
+    let (history, trouble) = cognition.history(&user_id, Some(&conversation_id)).await?;
     let reply = cognition
-        .judge(move || insight::analysis(kind, user_id, conversation_id, recalled))
+        .judge(move || insight::analysis(kind, user_id, conversation_id, &history, trouble))
         .await?;
     written(&reply)
 }
@@ -165,9 +165,10 @@ async fn summarize_history(
     let asked: SummarizeHistory = read(arguments)?;
     let user_id = required_subject(&caller, asked.user_id)?;
     let conversation_id = given(asked.conversation_id);
-    let recalled = cognition.recall(&user_id, conversation_id.as_deref()).await?;
-    let reply =
-        cognition.judge(move || insight::history(user_id, conversation_id, recalled)).await?;
+    let (history, trouble) = cognition.history(&user_id, conversation_id.as_deref()).await?;
+    let reply = cognition
+        .judge(move || insight::history(user_id, conversation_id, &history, trouble))
+        .await?;
     written(&reply)
 }
 

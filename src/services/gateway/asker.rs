@@ -61,9 +61,9 @@ impl Asker {
                 all.retain(|ability, _| ABILITIES.contains(&ability.as_str()));
                 all
             });
-        let session = request
-            .extensions
-            .get::<http::request::Parts>()
+        // The newer era knows no sessions: what such a client says of one is not checked.
+        let parts = request.extensions.get::<http::request::Parts>().filter(|_| !modern);
+        let session = parts
             .and_then(|parts| parts.headers.get("mcp-session-id")?.to_str().ok())
             .map(Arc::from);
         let mut meta = request.meta.0.0.clone();

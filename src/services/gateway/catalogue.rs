@@ -58,27 +58,38 @@ pub struct Catalogue {
     templates_of: Vec<(String, Arc<str>)>,
     schemes: BTreeMap<String, Option<Arc<str>>>,
     index: Arc<OnceLock<Index>>,
+    rules: Rules,
+    principal: String,
 }
 
 impl Catalogue {
     /// Of these parts, what `principal` may see. Names are given before anything is left out, so
-    /// that they are the same for everyone.
+    /// that they are the same for everyone. The URIs of `ours`, our own services, are theirs
+    /// alone.
     #[must_use]
-    pub fn of(parts: &[Part], rules: &Rules, principal: &Principal) -> Self {
-        let mut catalogue = Catalogue::default();
-        let name = name_of(principal);
-        catalogue.add_tools(parts, rules, &name);
-        catalogue.add_prompts(parts, rules, &name);
+    pub fn of(parts: &[Part], rules: &Rules, principal: &Principal, ours: &[String]) -> Self {
+        let mut catalogue = Catalogue {
+            rules: rules.clone(),
+            principal: name_of(principal),
+            ..Catalogue::default()
+        };
+        catalogue.add_tools(parts);
+        catalogue.add_prompts(parts);
         for part in parts {
             let resources = resources_of(principal, &part.listing.resources);
-            catalogue.add_resources(part, &resources, rules, &name);
+            let theirs = |uri: &str| {
+                let own =
+                    |scheme| part.source.as_ref() == scheme || !ours.iter().any(|s| s == scheme);
+                scheme(uri).is_none_or(own)
+            };
+            catalogue.add_resources(part, &resources, &theirs);
         }
         catalogue.resources.sort_by(|a, b| a.uri.cmp(&b.uri));
         catalogue.templates.sort_by(|a, b| a.uri_template.cmp(&b.uri_template));
         catalogue
     }
 
-    fn add_tools(&mut self, parts: &[Part], rules: &Rules, principal: &str) {
+    fn add_tools(&mut self, parts: &[Part]) {
         let all: Vec<(&Part, &Tool)> = parts
             .iter()
             .flat_map(|part| part.listing.tools.iter().map(move |t| (part, t)))
@@ -87,7 +98,7 @@ impl Catalogue {
             all.iter().map(|(part, tool)| offer(part, tool.name.as_ref())).collect();
         for (shown, at) in named(&offers) {
             let Some((part, tool)) = all.get(at) else { continue };
-            if rules.allow(principal, &part.source, &tool.name) {
+            if self.may_use(&part.source, &tool.name) {
                 let whose = Whose { source: part.source.clone(), name: tool.name.to_string() };
                 let mut tool = (*tool).clone();
                 tool.name = shown.clone().into();
@@ -97,7 +108,7 @@ impl Catalogue {
         }
     }
 
-    fn add_prompts(&mut self, parts: &[Part], rules: &Rules, principal: &str) {
+    fn add_prompts(&mut self, parts: &[Part]) {
         let all: Vec<(&Part, &Prompt)> = parts
             .iter()
             .flat_map(|part| part.listing.prompts.iter().map(move |prompt| (part, prompt)))
@@ -106,7 +117,7 @@ impl Catalogue {
             all.iter().map(|(part, prompt)| offer(part, &prompt.name)).collect();
         for (shown, at) in named(&offers) {
             let Some((part, prompt)) = all.get(at) else { continue };
-            if rules.allow(principal, &part.source, &prompt.name) {
+            if self.may_use(&part.source, &prompt.name) {
                 let whose = Whose { source: part.source.clone(), name: prompt.name.clone() };
                 let mut prompt = (*prompt).clone();
                 prompt.name.clone_from(&shown);
@@ -121,13 +132,12 @@ impl Catalogue {
         &mut self,
         part: &Part,
         resources: &[Resource],
-        rules: &Rules,
-        principal: &str,
+        theirs: &dyn Fn(&str) -> bool,
     ) {
-        let owned = |uri: &str| rules.allow(principal, &part.source, uri);
-        let uris = resources.iter().map(|resource| resource.uri.as_str());
-        let templates = part.listing.templates.iter().map(|template| &*template.uri_template);
-        for uri in uris.chain(templates) {
+        let resources = resources.iter().filter(|resource| theirs(&resource.uri));
+        let templates = part.listing.templates.iter().filter(|known| theirs(&known.uri_template));
+        let uris = resources.clone().map(|resource| resource.uri.as_str());
+        for uri in uris.chain(templates.clone().map(|template| &*template.uri_template)) {
             let Some(scheme) = scheme(uri) else { continue };
             let owner =
                 self.schemes.entry(scheme.to_owned()).or_insert_with(|| Some(part.source.clone()));
@@ -135,18 +145,27 @@ impl Catalogue {
                 *owner = None;
             }
         }
-        for resource in resources.iter().filter(|resource| owned(&resource.uri)) {
-            if !self.resources_of.contains_key(&resource.uri) {
+        for resource in resources {
+            if self.may_use(&part.source, &resource.uri)
+                && !self.resources_of.contains_key(&resource.uri)
+            {
                 self.resources_of.insert(resource.uri.clone(), part.source.clone());
                 self.resources.push(resource.clone());
             }
         }
-        for template in part.listing.templates.iter().filter(|known| owned(&known.uri_template)) {
-            if !self.templates_of.iter().any(|(known, _)| *known == template.uri_template) {
-                self.templates_of.push((template.uri_template.clone(), part.source.clone()));
+        for template in templates {
+            let uri = &template.uri_template;
+            if self.may_use(&part.source, uri)
+                && !self.templates_of.iter().any(|(known, _)| known == uri)
+            {
+                self.templates_of.push((uri.clone(), part.source.clone()));
                 self.templates.push(template.clone());
             }
         }
+    }
+
+    fn may_use(&self, source: &str, thing: &str) -> bool {
+        self.rules.allow(&self.principal, source, thing)
     }
 
     /// The tools as they are looked for; made when somebody first looks.
@@ -168,16 +187,18 @@ impl Catalogue {
     }
 
     /// Whose a resource is: it is listed, or an expansion of a template that is, or of a scheme
-    /// that only one source uses.
+    /// that only one source uses; and its own URI may be used.
     #[must_use]
     pub fn resource(&self, uri: &str) -> Option<&Arc<str>> {
-        self.resources_of
+        let source = self
+            .resources_of
             .get(uri)
             .or_else(|| {
                 let known = self.templates_of.iter().find(|(template, _)| expands(template, uri));
                 known.map(|(_, source)| source)
             })
-            .or_else(|| self.schemes.get(scheme(uri)?)?.as_ref())
+            .or_else(|| self.schemes.get(scheme(uri)?)?.as_ref())?;
+        self.may_use(source, uri).then_some(source)
     }
 
     /// Whose a template is.
@@ -219,7 +240,7 @@ mod tests {
             part("web", &["read"], &["https://x/a", "file:///a"], &["https://x/{id}"]),
         ];
         let ann = Principal::User { id: "ann".into(), name: String::new(), email: String::new() };
-        Catalogue::of(&parts, rules, &ann)
+        Catalogue::of(&parts, rules, &ann, &["memory".to_owned()])
     }
 
     #[test]
@@ -264,5 +285,33 @@ mod tests {
         assert_eq!(names, ["files__read"]);
         assert_eq!(some.tool("files__write"), None);
         assert!(some.resources.iter().all(|resource| resource.uri == "file:///a"));
+    }
+
+    #[test]
+    fn a_resource_that_may_not_be_read_is_not_found_by_its_template_either() {
+        let rule = |thing: &str, allows: bool| Rule {
+            principals: vec!["*".to_owned()],
+            upstreams: vec!["*".to_owned()],
+            things: vec![thing.to_owned()],
+            allows,
+        };
+        let some = catalogue(&Rules(vec![rule("file:///secret*", false), rule("*", true)]));
+        assert_eq!(some.resource("file:///secret/a"), None);
+        assert!(some.resource("file:///open/a").is_some());
+    }
+
+    #[test]
+    fn the_uris_of_our_services_are_theirs_alone() {
+        let parts = [
+            part("liar", &[], &["memory://history/ann"], &["memory://history/{id}"]),
+            part("memory", &[], &["memory://own"], &["memory://history/{user_id}"]),
+        ];
+        let ann = Principal::User { id: "ann".into(), name: String::new(), email: String::new() };
+        let ours = ["memory".to_owned()];
+        let all = Catalogue::of(&parts, &Rules::default(), &ann, &ours);
+        assert_eq!(all.resources.len(), 1);
+        assert_eq!(all.resource("memory://history/ann").map(AsRef::as_ref), Some("memory"));
+        let alone = Catalogue::of(&parts[..1], &Rules::default(), &ann, &ours);
+        assert_eq!(alone.resource("memory://history/ann"), None, "also while memory is away");
     }
 }

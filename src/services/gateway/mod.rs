@@ -2,9 +2,11 @@
 //! upstream, each of which may be slow, sick or gone without hurting the others.
 
 mod asker;
+mod calling;
 pub mod catalogue;
 mod foreign;
 pub mod listing;
+mod missing;
 pub mod own;
 mod parked;
 pub mod passes;
@@ -17,7 +19,7 @@ pub mod shelf;
 pub mod turning;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -44,6 +46,7 @@ use catalogue::{Catalogue, Part};
 use listing::Listing;
 use own::{CORE, Own};
 use shelf::{Keeping, Key, Known, Shelf};
+use turning::Changed;
 
 /// Listings kept at most.
 const LISTINGS_MAX: usize = 10_000;
@@ -102,6 +105,10 @@ pub struct Gateway {
     rules: Arc<RwLock<Arc<Rules>>>,
     kept: Arc<Mutex<HashMap<String, Kept>>>,
     turns: watch::Sender<Turns>,
+    /// The upstreams whose listings may be on the shelf.
+    known: Arc<Mutex<Arc<BTreeMap<String, Upstream>>>>,
+    /// For whom those who are missing are asked again.
+    looked_for: Arc<Mutex<HashSet<Arc<str>>>>,
 }
 
 /// A catalogue that was made, and of what.
@@ -131,6 +138,7 @@ impl Gateway {
             entries_max: LISTINGS_MAX,
         };
         let seal = Seal::new(secret, settings.gateway_parked_timeout)?;
+        let turns: watch::Sender<Turns> = watch::Sender::default();
         Ok(Gateway {
             own,
             upstreams,
@@ -139,10 +147,12 @@ impl Gateway {
             lot: Lot::new(settings.gateway_parked_max, settings.gateway_parked_timeout),
             seal: Arc::new(seal),
             feeds: Arc::default(),
-            shelf: Shelf::new(keeping),
+            shelf: Shelf::new(keeping, turns.clone()),
             rules: Arc::default(),
             kept: Arc::default(),
-            turns: watch::Sender::default(),
+            turns,
+            known: Arc::default(),
+            looked_for: Arc::default(),
         })
     }
 
@@ -154,11 +164,30 @@ impl Gateway {
 
     /// What there is for `principal`, within the listing deadline.
     pub async fn view(&self, principal: &Principal) -> View {
+        let view = self.gather(principal, |_, _| true).await;
+        if view.missing.iter().any(|missing| !missing.shown) {
+            self.look_for_missing(principal);
+        }
+        view
+    }
+
+    /// What there is for `principal`: those that `awaited` names, by source and prefix, have until
+    /// the listing deadline to say what they offer; of the others it is what is known.
+    pub(crate) async fn gather(
+        &self,
+        principal: &Principal,
+        awaited: impl Fn(&str, &str) -> bool,
+    ) -> View {
         let deadline = Instant::now() + self.settings.gateway_list_deadline;
         let name: Arc<str> = name_of(principal).into();
-        let own = self.own.names().into_iter().map(|name| self.ask_own(name, deadline));
+        let until = |source: &str, prefix: &str| awaited(source, prefix).then_some(deadline);
+        let ours = self.own.names();
+        let own = ours.iter().map(|name| self.ask_own(name, until(name, name)));
         let all = self.upstreams.all();
-        let others = all.values().map(|upstream| self.ask_upstream(upstream, &name, deadline));
+        let others = all.values().filter(|upstream| !self.own.is_ours(upstream.name()));
+        let others = others.map(|upstream| {
+            self.ask_upstream(upstream, &name, until(upstream.name(), prefix_of(upstream)))
+        });
         let (mut answers, others) = futures_util::join!(join_all(own), join_all(others));
         answers.extend(others);
         let (mut parts, mut missing) = (Vec::new(), Vec::new());
@@ -171,26 +200,47 @@ impl Gateway {
                 parts.push(Part { source, prefix, listing });
             }
         }
-        let (catalogue, listings) = self.catalogue(parts, principal);
+        let (catalogue, listings) = self.catalogue(parts, principal, &ours);
         View { catalogue, listings, missing }
     }
 
-    async fn ask_own(&self, name: String, deadline: Instant) -> (Arc<str>, Arc<str>, Known) {
-        let source: Arc<str> = name.as_str().into();
-        let key = Key { source: Arc::clone(&source), principal: None };
-        let own = self.own.clone();
-        let (shelf, turns) = (self.shelf.clone(), self.turns.clone());
-        let before = shelf.last(&key);
-        let known = self
-            .shelf
-            .get(key, deadline, move || async move {
-                let listing = own.list(name).await?;
-                if let Some(before) = before {
-                    turn(&turns, &before, &listing);
+    /// Asks those who are missing again until nobody is, as long as there are clients to be told of
+    /// it: those with a session do not come back by themselves.
+    fn look_for_missing(&self, principal: &Principal) {
+        let name: Arc<str> = name_of(principal).into();
+        let mut looked_for = self.looked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked_for.len() >= CATALOGUES_MAX || !looked_for.insert(Arc::clone(&name)) {
+            return;
+        }
+        drop(looked_for);
+        let (gateway, principal) = (self.clone(), principal.clone());
+        tokio::spawn(async move {
+            let mut pause = gateway.settings.gateway_list_pause;
+            while gateway.turns.receiver_count() > 0 {
+                tokio::time::sleep(pause).await;
+                let view = gateway.gather(&principal, |_, _| true).await;
+                if view.missing.iter().all(|missing| missing.shown) {
+                    break;
                 }
-                Ok(listing)
-            })
-            .await;
+                pause = (pause * 2).min(gateway.settings.gateway_list_fresh.max(pause));
+            }
+            let mut done = gateway.looked_for.lock().unwrap_or_else(PoisonError::into_inner);
+            done.remove(&name);
+        });
+    }
+
+    async fn ask_own(&self, name: &str, until: Option<Instant>) -> (Arc<str>, Arc<str>, Known) {
+        let source: Arc<str> = name.into();
+        let key = Key { source: Arc::clone(&source), principal: None };
+        let ask = || {
+            let (own, name) = (self.own.clone(), name.to_owned());
+            async move { own.list(name).await }
+        };
+        let mut known = match until {
+            Some(deadline) => self.shelf.get(key, deadline, ask).await,
+            None => self.shelf.now(key, ask),
+        };
+        known.trouble = known.trouble.or_else(|| self.own.refusal(name));
         (Arc::clone(&source), source, known)
     }
 
@@ -198,34 +248,36 @@ impl Gateway {
         &self,
         upstream: &Upstream,
         principal: &Arc<str>,
-        deadline: Instant,
+        until: Option<Instant>,
     ) -> (Arc<str>, Arc<str>, Known) {
         let source: Arc<str> = upstream.name().into();
-        let prefix = upstream.spec().prefix.as_deref().unwrap_or(upstream.name()).into();
         let key = Key {
             source: Arc::clone(&source),
             principal: foreign::listed_for(upstream, principal),
         };
-        let before = self.shelf.last(&key);
-        let known = self
-            .shelf
-            .get(key, deadline, || {
-                let call = Call {
-                    principal: Some(Arc::clone(principal)),
-                    ..Call::within(upstream.spec().limits.list_timeout)
-                };
-                let (gateway, upstream) = (self.clone(), upstream.clone());
-                async move {
-                    let listing = foreign::list(&upstream, &call).await?;
-                    gateway.feed(&upstream);
-                    if before.is_none_or(|before| *before != listing) {
-                        gateway.turned(Turns { tools: 1, prompts: 1, resources: 1 });
-                    }
-                    Ok(listing)
-                }
-            })
-            .await;
-        (source, prefix, known)
+        let ask = || {
+            let call = Call {
+                principal: Some(Arc::clone(principal)),
+                ..Call::within(upstream.spec().limits.list_timeout)
+            };
+            let (gateway, upstream) = (self.clone(), upstream.clone());
+            async move {
+                let listing = foreign::list(&upstream, &call).await?;
+                gateway.feed(&upstream);
+                Ok(listing)
+            }
+        };
+        let mut known = match until {
+            Some(deadline) => self.shelf.get(key, deadline, ask).await,
+            None => self.shelf.now(key, ask),
+        };
+        known.trouble = known.trouble.or_else(|| upstream.refusal());
+        (source, prefix_of(upstream).into(), known)
+    }
+
+    /// The upstream that a source is, where it is none of our own services.
+    pub(crate) fn upstream(&self, source: &str) -> Option<Upstream> {
+        self.upstreams.get(source).filter(|_| !self.own.is_ours(source))
     }
 
     /// Hears what changes at an upstream, from now until it is taken out.
@@ -239,27 +291,19 @@ impl Gateway {
         let feed = tokio::spawn(async move {
             use tokio::sync::broadcast::error::RecvError;
             loop {
-                let turns = match heard.recv().await {
-                    Ok(Change::Tools) => Turns { tools: 1, ..Turns::default() },
-                    Ok(Change::Prompts) => Turns { prompts: 1, ..Turns::default() },
-                    Ok(Change::Resources) => Turns { resources: 1, ..Turns::default() },
+                let changed = match heard.recv().await {
+                    Ok(Change::Tools) => Changed { tools: true, ..Changed::default() },
+                    Ok(Change::Prompts) => Changed { prompts: true, ..Changed::default() },
+                    Ok(Change::Resources) => Changed { resources: true, ..Changed::default() },
                     Ok(Change::Resource(_)) => continue,
-                    Err(RecvError::Lagged(_)) => Turns { tools: 1, prompts: 1, resources: 1 },
+                    Err(RecvError::Lagged(_)) => Changed::ALL,
                     Err(RecvError::Closed) => return,
                 };
-                gateway.shelf.outdate(&name);
-                gateway.turned(turns);
+                gateway.shelf.outdate(&name, changed);
+                changed.count(&gateway.turns);
             }
         });
         feeds.insert(upstream.name().to_owned(), feed.abort_handle());
-    }
-
-    fn turned(&self, more: Turns) {
-        self.turns.send_modify(|turns| {
-            turns.tools += more.tools;
-            turns.prompts += more.prompts;
-            turns.resources += more.resources;
-        });
     }
 
     /// Puts new rules in the place of those there are.
@@ -268,27 +312,46 @@ impl Gateway {
         if **there != rules {
             *there = Arc::new(rules);
             drop(there);
-            self.turned(Turns { tools: 1, prompts: 1, resources: 1 });
+            Changed::ALL.count(&self.turns);
         }
     }
 
-    /// Keeps what is known of upstreams in step with which there are, for ever.
-    pub async fn keep_up(self) {
-        let mut generation = self.upstreams.generation();
-        let mut known = self.upstreams.all();
-        while generation.changed().await.is_ok() {
-            let now = self.upstreams.all();
-            for (name, before) in known.iter() {
-                if !now.get(name).is_some_and(|now| now.is_same(before)) {
-                    self.shelf.forget(name);
-                    let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(feed) = feeds.remove(name) {
-                        feed.abort();
-                    }
+    /// Forgets what is known of upstreams that are not there any more, or not the same.
+    pub(crate) fn catch_up(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.upstreams.all();
+        if Arc::ptr_eq(&known, &now) {
+            return;
+        }
+        for (name, before) in known.iter() {
+            if !now.get(name).is_some_and(|now| now.is_same(before)) {
+                self.shelf.forget(name);
+                let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(feed) = feeds.remove(name) {
+                    feed.abort();
                 }
             }
-            known = now;
-            self.turned(Turns { tools: 1, prompts: 1, resources: 1 });
+        }
+        *known = now;
+        drop(known);
+        Changed::ALL.count(&self.turns);
+    }
+
+    /// Keeps what is known in step with which upstreams and services there are, for ever.
+    pub async fn keep_up(self) {
+        let mut generation = self.upstreams.generation();
+        let mut services = self.own.names();
+        loop {
+            tokio::select! {
+                changed = generation.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(self.settings.gateway_list_pause) => {}
+            }
+            self.catch_up();
+            let now = self.own.names();
+            if now != services {
+                services = now;
+                Changed::ALL.count(&self.turns);
+            }
         }
     }
 
@@ -297,6 +360,7 @@ impl Gateway {
         &self,
         parts: Vec<Part>,
         principal: &Principal,
+        ours: &[String],
     ) -> (Arc<Catalogue>, Arc<Listings>) {
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
         let name = name_of(principal);
@@ -307,7 +371,7 @@ impl Gateway {
         {
             return (Arc::clone(&found.catalogue), Arc::clone(&found.listings));
         }
-        let catalogue = Arc::new(Catalogue::of(&parts, &rules, principal));
+        let catalogue = Arc::new(Catalogue::of(&parts, &rules, principal, ours));
         let listings = parts
             .iter()
             .map(|part| (Arc::clone(&part.source), Arc::clone(&part.listing)))
@@ -322,17 +386,9 @@ impl Gateway {
     }
 }
 
-/// Tells of what differs.
-fn turn(turns: &watch::Sender<Turns>, before: &Listing, after: &Listing) {
-    turns.send_if_modified(|turns| {
-        let tools = before.tools != after.tools;
-        let prompts = before.prompts != after.prompts;
-        let resources = before.resources != after.resources || before.templates != after.templates;
-        turns.tools += u64::from(tools);
-        turns.prompts += u64::from(prompts);
-        turns.resources += u64::from(resources);
-        tools || prompts || resources
-    });
+/// What an upstream's tools' names begin with.
+fn prefix_of(upstream: &Upstream) -> &str {
+    upstream.spec().prefix.as_deref().unwrap_or(upstream.name())
 }
 
 fn are_same(some: &[Part], others: &[Part]) -> bool {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use rmcp::model::{CallToolResult, GetPromptResult, Tool};
 use serde_json::{Map, Value};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{listing::Listing, passes::Passes};
 use crate::{
@@ -67,6 +68,25 @@ impl Own {
     pub fn names(&self) -> Vec<String> {
         let services = self.directory.services().into_iter().filter(|name| name != CORE);
         std::iter::once(CORE.to_owned()).chain(services).collect()
+    }
+
+    /// Whether a source is one of them.
+    #[must_use]
+    pub fn is_ours(&self, source: &str) -> bool {
+        source == CORE || self.directory.knows(source)
+    }
+
+    /// Why calls of `service` are refused now, where its breakers are open.
+    #[must_use]
+    pub fn refusal(&self, service: &str) -> Option<Failure> {
+        let now = Instant::now();
+        let endpoints = self.directory.endpoints(service);
+        let refused = endpoints.iter().map(|endpoint| endpoint.breaker().refuses(now));
+        let waits: Option<Vec<Duration>> =
+            refused.map(|refused| Some(refused?.retry_after)).collect();
+        let wait = waits?.into_iter().min()?.max(Duration::from_secs(1));
+        let message = format!("{service} has failed too often and is not asked now");
+        Some(Failure::new(Kind::CircuitOpen, message).of_service(service).retry_after(wait))
     }
 
     /// What `service` offers.
@@ -179,8 +199,8 @@ impl Own {
     /// resource is: it must name its user.
     ///
     /// # Errors
-    /// `resource_not_found`, `permission_denied`, or `overloaded`.
-    pub fn watch(
+    /// `resource_not_found`, `permission_denied`, `overloaded`, or why its stream was not opened.
+    pub async fn watch(
         &self,
         visitor: Visitor,
         service: &str,
@@ -191,28 +211,48 @@ impl Own {
         if !may_follow(&visitor.principal, live, &path) {
             return Err(Failure::not_found("live resource", uri));
         }
-        let until = visitor.context.authorized_until;
+        let (until, deadline) = (visitor.context.authorized_until, visitor.context.deadline);
         let context = visitor.context.without_deadline();
         let (changed, changes) = watching::changes();
+        let (tell_open, open) = oneshot::channel();
         let service = service.to_owned();
         let desk = self.watching.nearest()?;
         let ended = changed.clone();
         tokio::spawn(context.scope(async move {
             let hearing = desk.ask(move |local: Rc<Local>| {
                 Box::pin(async move {
-                    let mut reader =
-                        local.clients.of(&service)?.open(format!("{path}/stream"), None).await?;
+                    let stream = format!("{path}/stream");
+                    let mut reader = match local.clients.of(&service)?.open(stream, None).await {
+                        Ok(reader) => reader,
+                        Err(failure) => {
+                            drop(tell_open.send(Err(failure)));
+                            return Ok(());
+                        }
+                    };
+                    let mut tell_open = Some(tell_open);
                     loop {
                         let item = tokio::select! {
                             item = reader.next() => item,
                             () = changed.closed() => return Ok(()),
                         };
                         let Some(item) = item else { return Ok(()) };
-                        if matches!(item, StreamItem::Event { .. })
-                            && changed.try_send(()).is_err()
-                            && changed.is_closed()
-                        {
-                            return Ok(());
+                        let tell = tell_open.take();
+                        match item {
+                            StreamItem::Connected { .. } | StreamItem::Position(_) => {
+                                drop(tell.map(|tell| tell.send(Ok(()))));
+                            }
+                            StreamItem::Interrupted(failure) => {
+                                if let Some(tell) = tell {
+                                    drop(tell.send(Err(failure)));
+                                    return Ok(());
+                                }
+                            }
+                            StreamItem::Event { .. } => {
+                                drop(tell.map(|tell| tell.send(Ok(()))));
+                                if changed.try_send(()).is_err() && changed.is_closed() {
+                                    return Ok(());
+                                }
+                            }
                         }
                     }
                 })
@@ -231,6 +271,10 @@ impl Own {
                 () = ended.closed() => {}
             }
         }));
+        // Who is told that they watch misses nothing from then on.
+        let opened = tokio::time::timeout_at(deadline, open).await;
+        let away = || Failure::new(Kind::Unavailable, format!("{uri} is not to be followed now"));
+        opened.ok().and_then(Result::ok).unwrap_or_else(|| Err(away()))?;
         Ok(changes)
     }
 

@@ -113,7 +113,11 @@ impl Roster {
             specs.retain(|added| added.name != spec.name);
             specs.push(spec);
         }
+        for spec in &specs {
+            self.must_not_pass_for_ours(spec).map_err(|failure| failure.message)?;
+        }
         self.gateway.upstreams.replace(specs).map_err(|failure| failure.message)?;
+        self.gateway.catch_up();
         self.gateway.rule(rules);
         Ok(())
     }
@@ -161,6 +165,7 @@ impl Roster {
             return Err(wrong("there is none in it".to_owned()));
         }
         for spec in &new {
+            self.must_not_pass_for_ours(spec)?;
             self.must_be_free(&spec.name)?;
         }
         self.change(|specs| {
@@ -171,6 +176,8 @@ impl Roster {
         for spec in new {
             self.gateway.upstreams.put(spec)?;
         }
+        // Whoever added them finds them in the next list.
+        self.gateway.catch_up();
         Ok(names)
     }
 
@@ -191,6 +198,18 @@ impl Roster {
             return Err(Failure::not_found("upstream", name));
         }
         self.gateway.upstreams.remove(name);
+        self.gateway.catch_up();
+        Ok(())
+    }
+
+    /// An upstream must not be taken for a service of ours, nor take its tools' names.
+    fn must_not_pass_for_ours(&self, spec: &UpstreamSpec) -> Result<(), Failure> {
+        for (field, name) in [("name", Some(&spec.name)), ("prefix", spec.prefix.as_ref())] {
+            if let Some(name) = name.filter(|name| self.gateway.own.is_ours(name)) {
+                let why = format!("{name} is a service of this backplane; choose another {field}");
+                return Err(Failure::invalid_field(field, why, "value_error"));
+            }
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::listing::Listing;
+use super::{Turns, listing::Listing, turning::Changed};
 use crate::domain::failure::{Failure, Kind};
 
 /// For how long, and for how many.
@@ -43,10 +43,20 @@ pub struct Known {
     asked_at: Option<Instant>,
     /// Asked for at this moment.
     under_way: bool,
-    /// What it gave is known to be no longer true.
-    outdated: bool,
+    /// What it gave is known to be no longer true; of which lists clients were told so.
+    told: Option<Changed>,
     /// How often it was told so.
     turns: u64,
+    /// Somebody who listed had to go without it.
+    missed: bool,
+}
+
+impl Known {
+    /// Whether there is nothing to wait for: what it offers is known, or that it is slow.
+    fn is_enough(&self) -> bool {
+        let slow = self.trouble.as_ref().is_some_and(|trouble| trouble.kind == Kind::Timeout);
+        !self.under_way || (self.listing.is_some() && self.told.is_none()) || slow
+    }
 }
 
 /// The listings. Cheap to clone; clones are the same.
@@ -54,18 +64,51 @@ pub struct Known {
 pub struct Shelf {
     keeping: Keeping,
     slots: Arc<Mutex<HashMap<Key, watch::Sender<Known>>>>,
+    /// Counts what clients have not been told of when it comes to light.
+    turns: watch::Sender<Turns>,
 }
 
 impl Shelf {
-    /// An empty shelf.
+    /// An empty shelf; what changes on it is counted in `turns`.
     #[must_use]
-    pub fn new(keeping: Keeping) -> Self {
-        Shelf { keeping, slots: Arc::default() }
+    pub fn new(keeping: Keeping, turns: watch::Sender<Turns>) -> Self {
+        Shelf { keeping, slots: Arc::default(), turns }
     }
 
     /// What is known under `key`, at `deadline` at the latest; `ask` asks the source, when that is
-    /// needed, and goes on after the deadline. A listing that is only old is given at once.
+    /// needed, and goes on after the deadline. A listing that is only old is given at once, and one
+    /// that did not come in time the last time is not waited for.
     pub async fn get<F, A>(&self, key: Key, deadline: Instant, ask: F) -> Known
+    where
+        F: FnOnce() -> A,
+        A: Future<Output = Result<Listing, Failure>> + Send + 'static,
+    {
+        let slot = self.asked(key, ask);
+        let mut hearing = slot.subscribe();
+        let waited = tokio::time::timeout_at(deadline, hearing.wait_for(Known::is_enough));
+        let late = waited.await.is_err();
+        slot.send_if_modified(|known| {
+            if late {
+                known.trouble.get_or_insert_with(|| {
+                    Failure::new(Kind::Timeout, "it did not list what it offers in time")
+                });
+            }
+            known.missed |= known.listing.is_none();
+            false
+        });
+        slot.borrow().clone()
+    }
+
+    /// What is known under `key` at this moment; `ask` asks the source, when that is needed.
+    pub fn now<F, A>(&self, key: Key, ask: F) -> Known
+    where
+        F: FnOnce() -> A,
+        A: Future<Output = Result<Listing, Failure>> + Send + 'static,
+    {
+        self.asked(key, ask).borrow().clone()
+    }
+
+    fn asked<F, A>(&self, key: Key, ask: F) -> watch::Sender<Known>
     where
         F: FnOnce() -> A,
         A: Future<Output = Result<Listing, Failure>> + Send + 'static,
@@ -80,41 +123,24 @@ impl Shelf {
         });
         if begins {
             let turns = slot.borrow().turns;
-            let finishing = Finishing { slot: slot.clone(), answer: None, turns };
+            let tell = self.turns.clone();
+            let finishing = Finishing { slot: slot.clone(), answer: None, turns, tell };
             let asking = ask();
             tokio::spawn(async move {
                 let mut finishing = finishing;
                 finishing.answer = Some(asking.await);
             });
         }
-        let mut hearing = slot.subscribe();
-        let enough =
-            |known: &Known| !known.under_way || (known.listing.is_some() && !known.outdated);
-        match tokio::time::timeout_at(deadline, hearing.wait_for(enough)).await {
-            Ok(Ok(known)) => known.clone(),
-            Ok(Err(_closed)) => Known::default(),
-            Err(_late) => {
-                let mut known = slot.borrow().clone();
-                known.trouble.get_or_insert_with(|| {
-                    Failure::new(Kind::Timeout, "it did not list what it offers in time")
-                });
-                known
-            }
-        }
+        slot
     }
 
-    /// The last listing under `key`, if there was one.
-    #[must_use]
-    pub fn last(&self, key: &Key) -> Option<Arc<Listing>> {
-        self.lock().get(key)?.borrow().listing.clone()
-    }
-
-    /// What a source gave is no longer true, for anybody.
-    pub fn outdate(&self, source: &str) {
+    /// What a source gave is no longer true, for anybody; `told` says of which lists clients are
+    /// told so now.
+    pub fn outdate(&self, source: &str, told: Changed) {
         for (key, slot) in self.lock().iter() {
             if key.source.as_ref() == source {
                 slot.send_if_modified(|known| {
-                    known.outdated = true;
+                    known.told = Some(known.told.unwrap_or_default().and(told));
                     known.asked_at = None;
                     known.turns += 1;
                     false
@@ -159,6 +185,7 @@ struct Finishing {
     answer: Option<Result<Listing, Failure>>,
     /// How often it had been outdated when it was asked.
     turns: u64,
+    tell: watch::Sender<Turns>,
 }
 
 impl Drop for Finishing {
@@ -166,6 +193,7 @@ impl Drop for Finishing {
         let answer = self.answer.take().unwrap_or_else(|| {
             Err(Failure::new(Kind::Unavailable, "the asking ended without an answer"))
         });
+        let mut changed = Changed::default();
         self.slot.send_modify(|known| {
             known.under_way = false;
             // What changed while it was asked may not be in the answer.
@@ -173,13 +201,21 @@ impl Drop for Finishing {
             known.asked_at = current.then(Instant::now);
             match answer {
                 Ok(listing) => {
+                    let before = known.listing.take();
+                    if before.is_some() || known.missed {
+                        let before = before.unwrap_or_default();
+                        changed = Changed::between(&before, &listing);
+                    }
+                    changed = changed.except(known.told.unwrap_or_default());
                     known.listing = Some(Arc::new(listing));
                     known.trouble = None;
-                    known.outdated = !current;
+                    known.missed = false;
+                    known.told = known.told.filter(|_| !current);
                 }
                 Err(failure) => known.trouble = Some(failure),
             }
         });
+        changed.count(&self.tell);
     }
 }
 
@@ -196,6 +232,10 @@ mod tests {
         pause: Duration::from_secs(1),
         entries_max: 4,
     };
+
+    fn shelf() -> Shelf {
+        Shelf::new(KEEPING, watch::Sender::default())
+    }
 
     fn key(source: &str) -> Key {
         Key { source: source.into(), principal: None }
@@ -216,7 +256,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_who_wait_ask_once() {
-        let (shelf, asked) = (Shelf::new(KEEPING), Arc::new(AtomicUsize::new(0)));
+        let (shelf, asked) = (shelf(), Arc::new(AtomicUsize::new(0)));
         let get = || {
             let asked = Arc::clone(&asked);
             shelf.get(key("a"), soon(), move || async move {
@@ -235,7 +275,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_hangs_is_named_at_the_deadline_and_known_when_it_answers() {
-        let shelf = Shelf::new(KEEPING);
+        let shelf = shelf();
         let begun = Instant::now();
         let known = shelf
             .get(key("a"), soon(), || async {
@@ -252,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_old_listing_is_given_while_it_is_renewed_an_outdated_one_is_not() {
-        let shelf = Shelf::new(KEEPING);
+        let shelf = shelf();
         shelf.get(key("a"), soon(), || async { Ok(listing("old")) }).await;
         tokio::time::sleep(Duration::from_secs(31)).await;
         let renew = || async {
@@ -265,7 +305,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let known = shelf.get(key("a"), soon(), std::future::pending).await;
         assert_eq!(name(&known).as_deref(), Some("new"));
-        shelf.outdate("a");
+        shelf.outdate("a", Changed::ALL);
         let known = shelf
             .get(key("a"), soon(), || async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -277,7 +317,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_at_once_and_not_repeated_at_once() {
-        let (shelf, asked) = (Shelf::new(KEEPING), Arc::new(AtomicUsize::new(0)));
+        let (shelf, asked) = (shelf(), Arc::new(AtomicUsize::new(0)));
         let get = || {
             let asked = Arc::clone(&asked);
             shelf.get(key("a"), soon(), move || async move {
@@ -296,14 +336,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_changes_while_it_is_asked_is_asked_again() {
-        let shelf = Shelf::new(KEEPING);
+        let shelf = shelf();
         let slow = || async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Ok(listing("before"))
         };
         let (_, ()) = tokio::join!(shelf.get(key("a"), soon(), slow), async {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            shelf.outdate("a");
+            shelf.outdate("a", Changed::ALL);
         });
         let known = shelf.get(key("a"), soon(), || async { Ok(listing("after")) }).await;
         assert_eq!(name(&known).as_deref(), Some("after"));
@@ -311,18 +351,60 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_while_asking_ends_the_asking() {
-        let shelf = Shelf::new(KEEPING);
+        let shelf = shelf();
         let known = shelf.get(key("a"), soon(), || async { panic!("on purpose") }).await;
         assert_eq!(known.trouble.unwrap().kind, Kind::Unavailable);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_kept_than_may_be() {
-        let shelf = Shelf::new(KEEPING);
+        let shelf = shelf();
         for number in 0..20 {
             let name = format!("s{number}");
             shelf.get(key(&name), soon(), || async { Ok(listing("t")) }).await;
         }
         assert!(shelf.lock().len() <= KEEPING.entries_max);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_slow_is_not_waited_for_again() {
+        let shelf = shelf();
+        let hang = || async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Err(Failure::new(Kind::Timeout, "too slow"))
+        };
+        shelf.get(key("a"), soon(), hang).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let begun = Instant::now();
+        let known = shelf.get(key("a"), soon(), hang).await;
+        assert_eq!((begun.elapsed(), known.trouble.unwrap().kind), (Duration::ZERO, Kind::Timeout));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        shelf.get(key("a"), soon(), || async { Ok(listing("t")) }).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let known = shelf.get(key("a"), soon(), std::future::pending).await;
+        assert_eq!(name(&known).as_deref(), Some("t"), "it was asked in the background");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_to_light_is_counted_once_and_what_was_told_is_not() {
+        let shelf = shelf();
+        let tools = || shelf.turns.borrow().tools;
+        let next = |name: &'static str| {
+            shelf.get(key("a"), soon(), move || async move { Ok(listing(name)) })
+        };
+        next("first").await;
+        assert_eq!(tools(), 0, "nobody has seen less");
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        next("second").await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(tools(), 1, "it was not told of");
+        shelf.outdate("a", Changed::ALL);
+        next("third").await;
+        assert_eq!(tools(), 1, "it was told of before");
+        let fail = || async { Err(Failure::new(Kind::Connection, "gone")) };
+        shelf.get(key("b"), soon(), fail).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        shelf.get(key("b"), soon(), || async { Ok(listing("back")) }).await;
+        assert_eq!(tools(), 2, "somebody had to go without it");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rmcp::{Peer, RoleServer, service::SubscriptionContext};
 use tokio::sync::watch;
 
-use super::Turns;
+use super::{Turns, listing::Listing};
 
 /// Changes of lists, each time they have settled.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub fn settled(mut turns: watch::Receiver<Turns>, pause: Duration) -> Settled {
 }
 
 /// Which lists changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     /// Tools.
     pub tools: bool,
@@ -31,6 +31,53 @@ pub struct Changed {
     pub prompts: bool,
     /// Resources.
     pub resources: bool,
+}
+
+impl Changed {
+    /// All of them.
+    pub const ALL: Changed = Changed { tools: true, prompts: true, resources: true };
+
+    /// Where two listings differ.
+    #[must_use]
+    pub fn between(before: &Listing, after: &Listing) -> Self {
+        Changed {
+            tools: before.tools != after.tools,
+            prompts: before.prompts != after.prompts,
+            resources: before.resources != after.resources || before.templates != after.templates,
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Changed {
+            tools: self.tools || others.tools,
+            prompts: self.prompts || others.prompts,
+            resources: self.resources || others.resources,
+        }
+    }
+
+    /// These without those.
+    #[must_use]
+    pub fn except(self, others: Self) -> Self {
+        Changed {
+            tools: self.tools && !others.tools,
+            prompts: self.prompts && !others.prompts,
+            resources: self.resources && !others.resources,
+        }
+    }
+
+    /// Counts them.
+    pub fn count(self, turns: &watch::Sender<Turns>) {
+        if self == Changed::default() {
+            return;
+        }
+        turns.send_modify(|turns| {
+            turns.tools += u64::from(self.tools);
+            turns.prompts += u64::from(self.prompts);
+            turns.resources += u64::from(self.resources);
+        });
+    }
 }
 
 impl Settled {

@@ -29,6 +29,13 @@ fn summary_golden() -> Value {
     })
 }
 
+fn digest_golden(items: usize) -> Value {
+    json!({
+        "method": "extractive", "text": "<text>", "key_points": "<any>", "topics": "<any>",
+        "items": items, "of": items,
+    })
+}
+
 fn hit_golden(ann: &User, id: &str, conversation: &str, content: &str) -> Value {
     json!({
         "seq": "<int>", "id": id, "user_id": ann.id, "sender_id": ann.id, "role": "user",
@@ -89,7 +96,7 @@ async fn an_analysis_satisfies_both_families() {
                 "type": kind.unwrap_or("summary"), "results": results, "conversation_id": "c",
                 "user_id": ann.id, "message_count": 2,
                 "entities": {"email": [{"type": "email", "value": "bob@example.org"}]},
-                "summary": summary_golden(),
+                "summary": summary_golden(), "digest": digest_golden(2),
             }),
         );
     }
@@ -143,12 +150,22 @@ async fn the_second_family_sums_up_and_finds_entities() {
     let ann = told(&cluster).await;
     let cognition = cluster.cognition.of(&ann);
     let all = cognition.tool("summarize_history", json!({"user_id": ann.id})).await;
-    assert_json(&all, json!({"user_id": ann.id, "summary": summary_golden()}));
+    let golden =
+        json!({"user_id": ann.id, "summary": summary_golden(), "digest": digest_golden(3)});
+    assert_json(&all, golden);
     assert_eq!(all["summary"]["message_count"], 3);
     let arguments = json!({"user_id": ann.id, "conversation_id": "c"});
     let one = cognition.tool("summarize_history", arguments).await;
-    let golden = json!({"user_id": ann.id, "conversation_id": "c", "summary": summary_golden()});
+    let golden = json!({
+        "user_id": ann.id, "conversation_id": "c", "summary": summary_golden(),
+        "digest": digest_golden(2),
+    });
     assert_json(&one, golden);
+    let point = json!({
+        "text": "The red kite is great", "id": "0", "seq": "<int>", "speaker": ann.id,
+        "timestamp": "<time>", "weight": "<number>", "supported_by": [],
+    });
+    assert_json(&one["digest"]["key_points"][0], point);
     let points = json!(["The red kite is great", "Mail bob@example.org"]);
     assert_eq!(one["summary"]["key_points"], points);
     let content = "see https://example.org or mail bob@example.org";

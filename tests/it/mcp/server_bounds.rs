@@ -50,6 +50,24 @@ async fn calls_have_places_while_they_work_and_streams_need_none() {
 }
 
 #[actix_rt::test]
+async fn work_that_a_session_goes_on_with_keeps_its_place() {
+    let mut server = Server::open(&["--requests-in-flight-max", "1", "--mcp-streams-max", "1"]);
+    let session = Session::begin(&server.client()).await;
+    let answers = session.call(2, "wait").await;
+    let stream = session.ask(Method::GET).try_open().await.unwrap();
+    server.until_waiting(1).await;
+    drop(answers);
+    drop(stream);
+    // Who hung up second is seen to have; so the first is too.
+    eventually("the stream is free again", || async {
+        session.ask(Method::GET).try_open().await.is_ok()
+    })
+    .await;
+    assert_overloaded(&call(&server.client(), "show").send().await);
+    server.stop().await;
+}
+
+#[actix_rt::test]
 async fn only_so_many_streams_are_open() {
     let server = Server::open(&["--mcp-streams-max", "2"]);
     let client = server.client();

@@ -6,6 +6,7 @@ mod conditions;
 mod facts;
 mod follower;
 mod fresh;
+mod history;
 mod open;
 mod queries;
 mod schema;
@@ -16,6 +17,7 @@ mod users;
 
 pub(super) use conditions::Conditions;
 pub(super) use fresh::Fresh;
+pub(super) use history::{History, Reach};
 pub(super) use queries::About;
 pub use store::Cursor;
 

@@ -219,6 +219,15 @@ async fn newest(index: &Index, user: u8) -> Vec<i64> {
     items.iter().map(|item| item.seq).collect()
 }
 
+/// What a summary reads, and how much there is.
+async fn summed_up(index: &Index, user: u8, items: usize) -> (Vec<i64>, usize, usize) {
+    let until = tokio::time::Instant::now() + Duration::from_secs(600);
+    let conditions = Conditions::default();
+    let history =
+        index.history(&user.to_string(), conditions, Reach { items, until }).await.unwrap();
+    (history.chosen, history.survey.items(), history.all)
+}
+
 /// The numbers a user has, by the truth.
 fn truth(log: &Log, user: u8) -> Vec<i64> {
     let own = log.items.values().filter(|item| item.user_id == user.to_string());
@@ -254,7 +263,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 loaded.write().run_ahead(log.tail(*user));
                 let mut seen = newest(&index, *user).await;
                 seen.sort_unstable();
-                prop_assert_eq!(seen, truth(&log, *user), "what is not written is seen");
+                let truth = truth(&log, *user);
+                prop_assert_eq!(&seen, &truth, "what is not written is seen");
+                let count = truth.len();
+                prop_assert_eq!(summed_up(&index, *user, 100).await, (truth, count, count));
                 prop_assert_eq!(facts(&index, *user).await, true_facts(&log, *user));
             }
             Step::Store(..)
@@ -291,6 +303,29 @@ proptest! {
     fn an_index_kept_up_in_memory_is_one_that_is_read_anew_and_nobody_elses(steps in steps()) {
         actix_rt::System::new().block_on(run(steps))?;
     }
+}
+
+#[actix::test]
+async fn a_whole_history_is_read_the_newest_first_and_what_is_left_out_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(&folder, "1000000");
+    let mut log = Log::default();
+    for number in 0..1_500 {
+        log.add(&Step::Store(0, number));
+    }
+    log.write(&index).await;
+    let (chosen, read, all) = summed_up(&index, 0, 10_000).await;
+    assert_eq!((read, all), (1_500, 1_500), "far beyond the newest 500");
+    assert_eq!(chosen.len(), crate::domain::understanding::CHOSEN_MAX);
+    assert_eq!(summed_up(&index, 0, 1_500).await.1, 1_500);
+    let (chosen, read, all) = summed_up(&index, 0, 3).await;
+    assert_eq!((read, all), (3, 1_500));
+    let newest = newest(&index, 0).await;
+    assert!(chosen.iter().all(|seq| newest.get(..3).unwrap().contains(seq)));
+    let until = tokio::time::Instant::now();
+    let late = Reach { items: 10_000, until };
+    let late = index.history("0", Conditions::default(), late).await.unwrap();
+    assert_eq!((late.survey.items(), late.all), (64, 1_500), "no longer than it may");
 }
 
 #[actix::test]

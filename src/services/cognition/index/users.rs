@@ -119,6 +119,11 @@ impl State {
         &self.ahead
     }
 
+    /// What the disk has with lower numbers than this is gone; 0 when nothing is.
+    pub(super) fn gone_before(&self) -> i64 {
+        self.gone_before
+    }
+
     /// Takes in what memory has and the disk has not: changes in the log's order, with the items
     /// they are about.
     pub(super) fn run_ahead(&mut self, changes: Vec<(Change, Option<Item>)>) {

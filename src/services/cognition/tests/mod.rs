@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     backplane::{
         client::ClientsShared,
-        config::{Calls, Index as IndexSettings, Services},
+        config::{Calls, Index as IndexSettings, Services, Understanding},
         discovery::{Discovery, DiscoveryActor, Register, Source},
         host::{Asked, Content},
         token::Tokens,
@@ -30,6 +30,8 @@ struct Settings {
     services: Services,
     #[command(flatten)]
     index: IndexSettings,
+    #[command(flatten)]
+    understanding: Understanding,
 }
 
 /// Cognition with a memory that knows the answers to some paths.
@@ -85,7 +87,7 @@ impl Rig {
         let folder = data.path().display().to_string();
         let arguments =
             ["test", "--max-retries", "0", "--data-dir", &folder, "--index-wait-max", "0.05"];
-        let Settings { calls, services, index } = Settings::parse_from(arguments);
+        let Settings { calls, services, index, understanding } = Settings::parse_from(arguments);
         let (house, metrics, calls) = (House::new(), Metrics::new("cognition"), Arc::new(calls));
         let index = Index::open(&index, &metrics).unwrap();
         let discovery = DiscoveryActor::start(&house, &metrics, &calls, &services);
@@ -101,8 +103,9 @@ impl Rig {
             own_name: "cognition",
         };
         let clients = Clients::new(shared, "test".to_owned());
+        let cognition = Cognition::new(clients, index.clone(), metrics.clone(), understanding);
         Rig {
-            host: Rc::new(Cognition::new(clients, index.clone(), metrics.clone())).host(),
+            host: Rc::new(cognition).host(),
             metrics,
             memory,
             index,
