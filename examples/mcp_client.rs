@@ -125,8 +125,8 @@ impl Session {
         let bearer = self.authorizer.token().map(|token| Secret(format!("Bearer {token}")));
         let headers = bearer.map(|bearer| ("Authorization".to_owned(), bearer));
         let spec = UpstreamSpec {
-            name: "server".to_owned(),
             prefix: None,
+            name: "server".to_owned(),
             transport: Transport::Http(Remote {
                 url: self.url.clone(),
                 headers: headers.into_iter().collect(),

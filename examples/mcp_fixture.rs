@@ -78,6 +78,7 @@ async fn run(mut settings: Settings) -> Result<(), Exit> {
         writer: None,
         outbox: None,
         log: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rmcp::model::{JsonObject, ToolAnnotations};
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Value, json};
 
 /// The shape of a tool (JSON Schema 2020-12).
@@ -32,9 +32,8 @@ impl Shape {
     /// let every argument be absent, so that what is missing is told by our own words.)
     #[must_use]
     pub fn taking<I: JsonSchema>(required: &[&str]) -> Self {
-        let mut generator = SchemaSettings::draft2020_12().for_deserialize();
-        generator.inline_subschemas = true;
-        let mut input = object(generator.into_generator().into_root_schema_for::<I>());
+        let settings = drawn().for_deserialize();
+        let mut input = object(settings.into_generator().into_root_schema_for::<I>());
         if required.is_empty() {
             input.remove("required");
         } else {
@@ -46,9 +45,8 @@ impl Shape {
     /// The same, answering `O`.
     #[must_use]
     pub fn answering<O: JsonSchema>(mut self) -> Self {
-        let mut generator = SchemaSettings::draft2020_12().for_serialize();
-        generator.inline_subschemas = true;
-        let output = object(generator.into_generator().into_root_schema_for::<O>());
+        let settings = drawn().for_serialize();
+        let output = object(settings.into_generator().into_root_schema_for::<O>());
         self.output = Some(Arc::new(output));
         self
     }
@@ -75,7 +73,25 @@ impl Shape {
     }
 }
 
-fn object(schema: schemars::Schema) -> JsonObject {
+/// How all schemas are drawn: whole, and without the formats of numbers (`uint`, `int64`), which are
+/// names of Rust's types: JSON Schema has none for numbers, and strict clients complain of them.
+fn drawn() -> SchemaSettings {
+    let plain = RecursiveTransform(|schema: &mut Schema| {
+        if schema.get("type").is_some_and(is_number) {
+            schema.remove("format");
+        }
+    });
+    let mut settings = SchemaSettings::draft2020_12().with_transform(plain);
+    settings.inline_subschemas = true;
+    settings
+}
+
+fn is_number(kind: &Value) -> bool {
+    let names = kind.as_array().map_or(std::slice::from_ref(kind), Vec::as_slice);
+    names.iter().any(|name| name == "integer" || name == "number")
+}
+
+fn object(schema: Schema) -> JsonObject {
     let mut object = match schema.to_value() {
         Value::Object(object) => object,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -119,8 +135,11 @@ mod tests {
         assert_eq!(input["type"], "object");
         assert_eq!(input["required"], json!(["user_id"]));
         assert_eq!(input["properties"]["user_id"]["description"], "Whose.");
+        assert_eq!(input["properties"]["limit"]["type"], json!(["integer", "null"]));
+        assert!(input["properties"]["limit"].get("format").is_none(), "no name of a type of ours");
         let output = Value::Object((*shape.output.unwrap()).clone());
-        assert_eq!(output["properties"]["inner"]["properties"]["count"]["type"], "integer");
+        let count = &output["properties"]["inner"]["properties"]["count"];
+        assert_eq!(*count, json!({"type": "integer", "minimum": 0}));
         assert!(output.get("$defs").is_none(), "nothing to be looked up elsewhere");
         assert_eq!(shape.hints.read_only_hint, Some(true));
     }

@@ -3,6 +3,7 @@
 pub mod bench;
 mod call;
 pub mod eval;
+mod export;
 mod fetch;
 mod follow;
 mod health;
@@ -12,6 +13,7 @@ mod out;
 mod outbox;
 mod people;
 mod place;
+mod reindex;
 mod render;
 mod session;
 mod status;
@@ -48,6 +50,8 @@ pub enum Command {
     Call(call::CallArgs),
     /// Print what a user said, oldest first.
     History(history::HistoryArgs),
+    /// Print everything that memory keeps of a user, items and facts, as JSON lines.
+    Export(export::ExportArgs),
     /// Look after what waits in core for memory: list, show, retry, drop.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -60,6 +64,8 @@ pub enum Command {
     /// Say which other MCP servers stand behind the gateway: add, list, remove, test, import.
     #[command(subcommand)]
     Upstream(upstream::UpstreamCommand),
+    /// Make cognition's index anew from memory, or compare it with what memory has.
+    Reindex(reindex::ReindexArgs),
     /// Put a load on a backplane and show how it bears it.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -87,11 +93,13 @@ pub async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_interrupted(tail::run(args)).await,
         Command::Call(args) => call::run(args).await,
         Command::History(args) => until_interrupted(history::run(args)).await,
+        Command::Export(args) => until_interrupted(export::run(args)).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Backup(args) => store::backup::run(args).await,
         Command::Restore(args) => store::restore::run(args).await,
         Command::Check(args) => store::check::run(args).await,
         Command::Upstream(command) => upstream::run(command).await,
+        Command::Reindex(args) => until_interrupted(reindex::run(args)).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Eval(command) => eval::run(command).await,
         Command::Health(args) => health::run(args).await,

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::contract::item::Item;
+pub use crate::contract::understanding::{
+    AnalysisReply, AnalysisResults, Digest, EntitiesReply, HistoryReply, KeyPoint, Keyword,
+    TopicFound,
+};
+use crate::contract::{fact::Told, item::Item};
 
 /// Hits and context items told when nobody says how many.
 pub const LIMIT_DEFAULT: usize = 10;
@@ -14,11 +20,13 @@ pub const LIMIT_MAX: usize = 100;
 pub const MEMORY_UNAVAILABLE: &str = "memory_service_unavailable";
 /// Memory answered, but not with what was asked for.
 pub const MEMORY_ERROR: &str = "memory_service_error";
+/// The index has not what memory has, and could not be given it in time.
+pub const INDEX_BEHIND: &str = "index_behind";
 /// The conversation has no items of that user.
 pub const CONVERSATION_NOT_FOUND: &str = "Conversation not found";
 
 /// Arguments of `get_context`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct GetContext {
     /// Whose memory; a user's own when absent.
@@ -31,10 +39,36 @@ pub struct GetContext {
     pub limit: Option<i64>,
     /// How much recency weighs against relevance, from 0 to 1.
     pub recency_weight: Option<f64>,
+    /// What holds for every item.
+    #[serde(flatten)]
+    pub conditions: Wanted,
+    /// What the items' texts may have together (tokens, as the reply counts them); near-identical
+    /// ones are then told once.
+    pub max_tokens: Option<i64>,
+    /// Whether facts are told; they are when absent.
+    pub include_facts: Option<bool>,
+    /// What was stored up to this number of memory's log must be seen; up to now when absent.
+    pub min_seq: Option<i64>,
+}
+
+/// What holds for every item that is told.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// Only items of the conversation, which otherwise are preferred.
+    pub conversation_only: Option<bool>,
+    /// Only items of this role.
+    pub role: Option<String>,
+    /// Only items from this time on (RFC 3339).
+    pub from: Option<String>,
+    /// Only items before this time (RFC 3339).
+    pub to: Option<String>,
+    /// Only items with these values in their metadata: texts, numbers, true, false or null.
+    pub metadata: Option<Map<String, Value>>,
 }
 
 /// Arguments of `analyze_conversation`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct AnalyzeConversation {
     /// Whose memory; a user's own when absent.
@@ -46,7 +80,7 @@ pub struct AnalyzeConversation {
 }
 
 /// Arguments of `search_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SearchHistory {
     /// Whose memory; a user's own when absent.
@@ -57,10 +91,17 @@ pub struct SearchHistory {
     pub limit: Option<i64>,
     /// Whether hits tell about their conversation; they do when absent.
     pub include_conversations: Option<bool>,
+    /// The conversation that is meant; with `conversation_only` no other.
+    pub conversation_id: Option<String>,
+    /// What holds for every hit.
+    #[serde(flatten)]
+    pub conditions: Wanted,
+    /// What was stored up to this number of memory's log must be seen; up to now when absent.
+    pub min_seq: Option<i64>,
 }
 
 /// Arguments of `summarize_history`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct SummarizeHistory {
     /// Whose memory; a user's own when absent.
@@ -70,7 +111,7 @@ pub struct SummarizeHistory {
 }
 
 /// Arguments of `extract_entities`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Deserialize)]
 #[serde(default)]
 pub struct ExtractEntities {
     /// On whose behalf; a user's own when absent.
@@ -80,7 +121,7 @@ pub struct ExtractEntities {
 }
 
 /// Why a reply has less in it than was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Trouble {
     /// A code or a sentence clients match on.
     pub error: String,
@@ -93,7 +134,7 @@ pub struct Trouble {
 pub type EntityGroups = BTreeMap<&'static str, Vec<EntityFound>>;
 
 /// Something that was mentioned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct EntityFound {
     /// What it is: `email`, `person` and so on.
     #[serde(rename = "type")]
@@ -105,24 +146,51 @@ pub struct EntityFound {
 /// An item that was found, with how well it fits.
 ///
 /// Keys of the item's own that are called like the scores give way to them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Hit {
     /// The item.
     #[serde(flatten)]
     pub item: Item,
+    /// Whether it is an item or a fact, and of a fact what items have not.
+    #[serde(flatten)]
+    pub told: Told,
     /// What it was ordered by, from 0 to 1.
     pub relevance_score: f64,
     /// How new it is among those looked at, from just above 0 (oldest) to 1 (newest).
     pub recency_score: f64,
     /// The query words it has, in the query's order.
     pub matched_words: Vec<String>,
+    /// Why it was chosen.
+    pub reasons: Reasons,
     /// About the conversation it is from, when asked for.
     #[serde(rename = "_conversation_data", skip_serializing_if = "Option::is_none")]
     pub conversation_data: Option<ConversationData>,
 }
 
+/// Why an item was chosen, for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct Reasons {
+    /// What spoke for it: `terms`, `nearby`, `speaker`, `date`, `recency`, `vector`.
+    pub signals: Vec<&'static str>,
+    /// The query words it has.
+    pub terms: Vec<String>,
+    /// Further query words that its neighbours in the conversation have.
+    pub nearby: Vec<String>,
+}
+
+/// What was found and is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct LeftOut {
+    /// Items beyond `limit`, as far as they were looked for (count).
+    pub over_limit: usize,
+    /// Items that do not fit `max_tokens` (count).
+    pub over_budget: usize,
+    /// Items that say what a better one says (count).
+    pub duplicates: usize,
+}
+
 /// What a hit tells about its conversation, as far as it was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ConversationData {
     /// How many messages it has.
     pub message_count: usize,
@@ -133,7 +201,7 @@ pub struct ConversationData {
 }
 
 /// Some messages summed up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Summary {
     /// How many they are.
     pub message_count: usize,
@@ -152,7 +220,7 @@ pub struct Summary {
 }
 
 /// The answer to `get_context`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ContextReply {
     /// The items, best first.
     pub context: Vec<Hit>,
@@ -171,80 +239,27 @@ pub struct ContextReply {
     pub entities: EntityGroups,
     /// The items summed up.
     pub summary: Summary,
-    /// Why it is empty, when that is not because nothing was found.
+    /// What was found and is not told.
+    pub left_out: LeftOut,
+    /// What the items' texts have together (tokens), when a budget was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+    /// Everything of the user up to this number of memory's log was seen.
+    pub index_seq: i64,
+    /// Entries that were read from memory for this, because the index was behind (count).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tail_entries: usize,
+    /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
 }
 
-/// The answer to `analyze_conversation`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AnalysisReply {
-    /// The analysis that was asked for, as it was written.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it found.
-    pub results: AnalysisResults,
-    /// The conversation.
-    pub conversation_id: String,
-    /// Whose memory.
-    pub user_id: String,
-    /// How many messages were looked at.
-    pub message_count: usize,
-    /// What they mention, the newest first.
-    pub entities: EntityGroups,
-    /// They summed up, whatever was asked for.
-    pub summary: Summary,
-    /// Why there is nothing to see.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// What an analysis found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum AnalysisResults {
-    /// Who spoke how often and for how long.
-    Summary {
-        /// How many messages there are.
-        message_count: usize,
-        /// Who spoke, in order of first appearance.
-        participants: Vec<String>,
-        /// Seconds from the first to the last.
-        duration_seconds: f64,
-        /// How often each spoke.
-        participant_counts: BTreeMap<String, usize>,
-    },
-    /// What it is about.
-    Topics {
-        /// The commonest telling words, commonest first.
-        keywords: Vec<Keyword>,
-        /// How many words there are in all.
-        word_count: usize,
-    },
-    /// How glad it sounds.
-    Sentiment {
-        /// From -1 to 1.
-        sentiment_score: f64,
-        /// Glad words.
-        positive_count: usize,
-        /// Unhappy words.
-        negative_count: usize,
-    },
-    /// Nothing, because there is no such analysis.
-    Unknown {},
-}
-
-/// A telling word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Keyword {
-    /// The word, in lower case.
-    pub word: String,
-    /// How often it was said.
-    pub count: usize,
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The answer to `search_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct SearchReply {
     /// The hits, best first.
     pub results: Vec<Hit>,
@@ -254,52 +269,33 @@ pub struct SearchReply {
     pub query: String,
     /// Whose memory.
     pub user_id: String,
-    /// Why it is empty, when that is not because nothing was found.
+    /// Everything of the user up to this number of memory's log was seen.
+    pub index_seq: i64,
+    /// Why there is less in it than there might be.
     #[serde(flatten)]
     pub trouble: Option<Trouble>,
-}
-
-/// The answer to `summarize_history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HistoryReply {
-    /// Whose memory.
-    pub user_id: String,
-    /// The conversation, when one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation_id: Option<String>,
-    /// What was summed up.
-    pub summary: Summary,
-    /// Why it is empty, when that is not because there is nothing.
-    #[serde(flatten)]
-    pub trouble: Option<Trouble>,
-}
-
-/// The answer to `extract_entities`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EntitiesReply {
-    /// On whose behalf.
-    pub user_id: String,
-    /// The text.
-    pub content: String,
-    /// What it mentions.
-    pub entities: EntityGroups,
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, from_value, json, to_value};
+    use serde_json::{from_value, json, to_value};
 
     use super::*;
 
     fn hit(extra: Value) -> Hit {
         let mut item = json!({"id": "1", "user_id": "u", "content": "x", "timestamp": "t"});
-        let own = item.as_object_mut().unwrap();
-        own.extend(extra.as_object().unwrap().clone());
+        item.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         Hit {
             item: from_value(item).unwrap(),
+            told: Told::Item,
             relevance_score: 0.5,
             recency_score: 1.0,
             matched_words: vec!["x".to_owned()],
+            reasons: Reasons {
+                signals: vec!["terms"],
+                terms: vec!["x".to_owned()],
+                nearby: vec![],
+            },
             conversation_data: None,
         }
     }
@@ -330,13 +326,18 @@ mod tests {
             conversation_id: None,
             entities: BTreeMap::from([("email", vec![found])]),
             summary: Summary::default(),
+            left_out: LeftOut { over_limit: 2, ..LeftOut::default() },
+            tokens: Some(1),
+            index_seq: 7,
+            tail_entries: 0,
             trouble: Some(Trouble { error: MEMORY_UNAVAILABLE.to_owned(), error_detail: None }),
         };
         let golden = json!({
             "context": [{
                 "seq": 0, "id": "1", "user_id": "u", "sender_id": "", "role": "user",
-                "content": "x", "content_type": "text", "timestamp": "t", "metadata": {},
-                "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"]
+                "content": "x", "content_type": "text", "timestamp": "t", "metadata": {}, "kind": "item",
+                "relevance_score": 0.5, "recency_score": 1.0, "matched_words": ["x"],
+                "reasons": {"signals": ["terms"], "terms": ["x"], "nearby": []}
             }],
             "relevant_items": [], "count": 1, "user_id": "u", "query": null,
             "entities": {"email": [{"type": "email", "value": "a@b.de"}]},
@@ -344,7 +345,8 @@ mod tests {
                 "message_count": 0, "time_span": "", "topics": [], "key_points": [],
                 "participants": [], "participant_counts": {}, "duration_seconds": 0.0
             },
-            "error": "memory_service_unavailable"
+            "left_out": {"over_limit": 2, "over_budget": 0, "duplicates": 0}, "tokens": 1,
+            "index_seq": 7, "error": "memory_service_unavailable"
         });
         assert_eq!(to_value(reply).unwrap(), golden);
     }

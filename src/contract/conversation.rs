@@ -102,6 +102,8 @@ pub struct Forgotten {
     pub user_id: String,
     /// Items that memory had.
     pub deleted: u64,
+    /// Facts that memory had.
+    pub facts: u64,
     /// Inputs that waited in the outbox.
     pub withdrawn: usize,
 }

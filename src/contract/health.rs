@@ -43,7 +43,7 @@ pub struct Component {
     /// Which store it is, where that matters to others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_id: Option<String>,
-    /// Entries that wait, where that has a meaning.
+    /// Entries that wait, or items that are there, where that has a meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<usize>,
     /// For how long the oldest of them has waited, in seconds.
@@ -55,6 +55,12 @@ pub struct Component {
     /// Conversations that are passed over for now, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<usize>,
+    /// Up to where memory's log is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    /// Entries that memory has beyond that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<i64>,
 }
 
 /// One service and its endpoints.

@@ -145,4 +145,6 @@ pub struct Forgotten {
     pub user_id: String,
     /// Items that were removed.
     pub deleted: usize,
+    /// Facts that were removed.
+    pub facts: usize,
 }

@@ -36,9 +36,17 @@ where
             negative = negative.saturating_add(unhappy);
         }
     }
-    let (p, n) = (count_f64(positive), count_f64(negative));
-    let score = if p + n > 0.0 { (p - n) / (p + n) } else { 0.0 };
-    Sentiment { score, positive, negative }
+    Sentiment::between(positive, negative)
+}
+
+impl Sentiment {
+    /// How texts sound with so many words of each side.
+    #[must_use]
+    pub fn between(positive: usize, negative: usize) -> Self {
+        let (p, n) = (count_f64(positive), count_f64(negative));
+        let score = if p + n > 0.0 { (p - n) / (p + n) } else { 0.0 };
+        Sentiment { score, positive, negative }
+    }
 }
 
 fn ends_clause(c: char) -> bool {

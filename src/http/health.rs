@@ -30,6 +30,7 @@ use crate::{
     },
     http::routes,
     services::{
+        cognition::index::{Condition, Index},
         conversation::{
             follower,
             outbox::{self, Outbox},
@@ -62,6 +63,8 @@ pub struct Reporter {
     pub outbox: Option<Outbox>,
     /// Why the log it follows is not followed at the moment, if it follows one.
     pub log: Option<follower::Trouble>,
+    /// Its index of memory's log, if it has one.
+    pub index: Option<Index>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is leaving.
@@ -123,6 +126,11 @@ impl Reporter {
         if let Some(outbox) = &self.outbox {
             let (component, reason) = outbox_health(outbox.state().await);
             components.insert("outbox".to_owned(), component);
+            reasons.extend(reason);
+        }
+        if let Some(index) = &self.index {
+            let (component, reason) = index_health(index.condition());
+            components.insert("index".to_owned(), component);
             reasons.extend(reason);
         }
         if let Some(doom) = self.house.doom().borrow().clone() {
@@ -267,6 +275,27 @@ fn outbox_health(state: Result<outbox::State, Failure>) -> (Component, Option<St
         ..Component::default()
     };
     (component, (!reasons.is_empty()).then(|| reasons.join("; ")))
+}
+
+/// The index as a component, and what about it is worth a reason: answers go on from what it has.
+fn index_health(condition: Condition) -> (Component, Option<String>) {
+    let Condition { position, behind, items, bytes, trouble, far_behind, .. } = condition;
+    let reason = match (&trouble, far_behind) {
+        (Some(trouble), _) => Some(format!("index: {trouble}")),
+        (None, true) => Some(format!("the index is {behind} entries behind memory")),
+        (None, false) => None,
+    };
+    let status = if trouble.is_none() { "healthy" } else { "unhealthy" };
+    let component = Component {
+        status: status.to_owned(),
+        error: trouble,
+        size_bytes: Some(bytes),
+        entries: usize::try_from(items).ok(),
+        position: Some(position),
+        behind: Some(behind),
+        ..Component::default()
+    };
+    (component, reason)
 }
 
 fn by_service(endpoints: Vec<EndpointView>) -> BTreeMap<String, ServiceHealth> {

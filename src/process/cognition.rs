@@ -11,7 +11,9 @@ use clap::Args;
 use crate::{
     backplane::{
         client::Clients,
-        config::{Calls, Http, Identity, Logs, Mcp, Services},
+        config::{
+            Calls, Http, Identity, Index as IndexSettings, Logs, Mcp, Services, Understanding,
+        },
         mcp::About,
     },
     http::{doors, health::Reporter, routes::at},
@@ -19,7 +21,7 @@ use crate::{
         Exit, Ground,
         memory::{check_open, protocol, root},
     },
-    services::cognition::Cognition,
+    services::cognition::{Cognition, index::Index},
 };
 
 /// The port cognition listens on unless told otherwise.
@@ -54,6 +56,12 @@ pub struct Settings {
     /// The Model Context Protocol.
     #[command(flatten)]
     pub mcp: Mcp,
+    /// The index.
+    #[command(flatten)]
+    pub index: IndexSettings,
+    /// Summaries and analyses.
+    #[command(flatten)]
+    pub understanding: Understanding,
 }
 
 /// Runs cognition on `listener` until `shutdown`.
@@ -74,6 +82,9 @@ pub async fn run(
         &settings.services,
     )
     .await?;
+    let index = Index::open(&settings.index, &ground.metrics)?;
+    let control = Clients::new(ground.clients.clone(), "control".to_owned());
+    index.follow(&ground.house, control.of("memory")?);
     let reporter = Reporter {
         service: "cognition",
         title: "Cognition Service",
@@ -83,13 +94,16 @@ pub async fn run(
         writer: None,
         outbox: None,
         log: None,
+        index: Some(index.clone()),
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
     let metrics = ground.metrics.clone();
     let (server, endpoint) = protocol(ABOUT, &settings.mcp, &ground);
     let routes = move |clients: Rc<Clients>| {
-        let cognition = Rc::new(Cognition::new(clients, metrics.clone()));
+        let (index, metrics) = (index.clone(), metrics.clone());
+        let cognition = Cognition::new(clients, index, metrics, settings.understanding.clone());
+        let cognition = Rc::new(cognition);
         let table: doors::Table = Rc::new(cognition.host());
         server.open(&table);
         let endpoint = endpoint.clone();

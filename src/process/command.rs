@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     backplane::{
         config::{Http, Logs, prefixed_services},
-        logging,
+        logging, upstream,
     },
     cli,
     process::{Exit, bind, cognition, core, memory, stdio, up},
@@ -42,6 +42,15 @@ enum Command {
     Cognition(Box<Role<cognition::Settings>>),
     /// Be a server of the Model Context Protocol on standard input and output.
     Mcp(Mcp),
+    /// Become a program that ends with its parent, as core asks for upstreams.
+    #[command(name = "mcp-child", hide = true)]
+    McpChild {
+        /// The parent's process id.
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<std::ffi::OsString>,
+    },
     #[command(flatten)]
     People(cli::Command),
 }
@@ -111,8 +120,14 @@ fn run(command: Command) -> ExitCode {
             })
         }
         Command::Mcp(Mcp { args, logs }) => {
-            start_logs(&logs, "mcp");
+            // What a command for people meets is told in one line of its own.
+            let level = if args.is_stdio() { logs.log.clone() } else { "error".to_owned() };
+            start_logs(&Logs { log: level, ..logs.clone() }, "mcp");
             return told(block_on(stdio::run(args, logs)));
+        }
+        Command::McpChild { parent, program } => {
+            let error = upstream::become_child(parent, &program);
+            Err(Exit::Failed(format!("{}: {error}", program.join(" ".as_ref()).display())))
         }
         Command::People(command) => return told(block_on(cli::run(command))),
     };

@@ -156,6 +156,7 @@ pub async fn run(
         writer: None,
         outbox: Some(outbox.clone()),
         log: Some(log),
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -105,6 +105,7 @@ pub async fn run(
         writer: Some(memory.writer()),
         outbox: None,
         log: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

@@ -1,4 +1,4 @@
-//! `cortex mcp --stdio`: a running backplane on standard input and output, or one that lives as
+//! `cortex mcp`: a server asked from the shell; a running backplane on standard input and output, or one that lives as
 //! long as its client.
 
 use std::{path::Path, time::Duration};
@@ -14,11 +14,17 @@ use crate::{
 /// Time to find out whether core runs on this machine.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Speaks the protocol until standard input ends.
+/// Asks a server, or speaks the protocol until standard input ends.
 ///
 /// # Errors
 /// What to do, when no backplane runs and none can be started.
-pub(crate) async fn run(args: mcp::McpArgs, logs: Logs) -> Result<(), Trouble> {
+pub(crate) async fn run(mut args: mcp::McpArgs, logs: Logs) -> Result<(), Trouble> {
+    if let Some(command) = args.command.take() {
+        return mcp::ask(command).await;
+    }
+    if !args.is_stdio() {
+        return Err(Trouble::plain("nothing to do: --stdio, tools, call, read or prompts"));
+    }
     if let Some(url) = args.url().map(str::to_owned) {
         return mcp::stdio(&args, &url).await;
     }

@@ -206,10 +206,9 @@ impl Plan {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true);
-        if self.name != "cognition" {
-            command.arg("--data-dir").arg(&self.data_dir);
-        }
+            .kill_on_drop(true)
+            .arg("--data-dir")
+            .arg(&self.data_dir);
         let mut child = command.spawn()?;
         // Held apart from the child: waiting for a child closes the input it holds.
         let input = child.stdin.take();

@@ -12,6 +12,7 @@ mod contract;
 mod failure;
 mod harness;
 mod hostile;
+mod index;
 mod mcp;
 mod retrieval;
 mod rules;

@@ -6,9 +6,11 @@ mod calls;
 mod data;
 mod gateway;
 mod identity;
+mod index;
 mod mcp;
 mod outbox;
 mod services;
+mod understanding;
 mod upstreams;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -20,9 +22,11 @@ pub use self::{
     data::{Data, Storage},
     gateway::{Gateway, ToolSearch},
     identity::Identity,
+    index::Index,
     mcp::Mcp,
     outbox::Outbox,
     services::{Services, prefixed_services},
+    understanding::Understanding,
     upstreams::{UpstreamSettings, check_upstream, read_upstreams},
 };
 use crate::backplane::{fanout::Bounds, logging};

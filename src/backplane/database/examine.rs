@@ -68,7 +68,9 @@ pub fn owner(connection: &mut SqliteConnection) -> Result<Option<Store>, Failure
     let mark: ApplicationId = diesel::sql_query("PRAGMA application_id")
         .get_result(connection)
         .map_err(|error| storage_failure(&error))?;
-    Ok([Store::Core, Store::Memory].into_iter().find(|store| store.mark() == mark.application_id))
+    Ok([Store::Core, Store::Memory, Store::Cognition]
+        .into_iter()
+        .find(|store| store.mark() == mark.application_id))
 }
 
 #[derive(QueryableByName)]

@@ -112,14 +112,17 @@ pub enum Store {
     Core,
     /// Memory's.
     Memory,
+    /// Cognition's, which can be made again from memory's.
+    Cognition,
 }
 
 impl Store {
-    /// The `application_id` of SQLite's header: "CtxC" and "CtxM".
+    /// The `application_id` of SQLite's header: "CtxC", "CtxM" and "CtxI".
     fn mark(self) -> i32 {
         match self {
             Store::Core => 0x4374_7843,
             Store::Memory => 0x4374_784d,
+            Store::Cognition => 0x4374_7849,
         }
     }
 
@@ -129,6 +132,7 @@ impl Store {
         match self {
             Store::Core => "core",
             Store::Memory => "memory",
+            Store::Cognition => "cognition",
         }
     }
 }

@@ -3,12 +3,14 @@
 
 pub mod offers;
 mod pages;
+mod served;
 mod table;
 mod visitor;
 pub mod watching;
 mod words;
 
 pub use pages::Pages;
-pub use table::{About, REVISIONS, TableServer, WATCHED_PER_CLIENT_MAX};
+pub use served::About;
+pub use table::{REVISIONS, TableServer, WATCHED_PER_CLIENT_MAX};
 pub use visitor::{Visitor, visitor};
 pub use words::{answered, failed, gone_wrong};

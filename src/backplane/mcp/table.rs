@@ -2,12 +2,10 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     rc::Rc,
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
-use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -15,25 +13,24 @@ use rmcp::{
         CompletionInfo, GetPromptRequestParams, GetPromptResponse, Implementation,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-        ReadResourceResult, Resource, ResourceContents, ResourceTemplate, ServerCapabilities,
-        ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+        ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig,
+        SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     backplane::{
-        context,
         desk::Desks,
-        host::{Asked, Content, Host, Typed},
+        host::{Host, Typed},
         mcp::{
-            Pages, Visitor, offers, visitor,
-            watching::{self, Changes, Watches},
+            About, Pages, Visitor, offers,
+            served::{Lists, Shared},
+            visitor,
+            watching::{self, Watches},
             words::{answered, failed, gone_wrong},
         },
     },
-    contract::offers::Offers,
     domain::failure::{Failure, Kind},
 };
 
@@ -53,54 +50,10 @@ const WATCHED_MAX: usize = 4096;
 /// Resources one client watches at most.
 pub const WATCHED_PER_CLIENT_MAX: usize = 64;
 
-/// What a server says of itself.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    /// The service's name, and the scheme of its resources.
-    pub name: &'static str,
-    /// A name for people.
-    pub title: &'static str,
-    /// What a model should know before it uses it.
-    pub instructions: &'static str,
-}
-
 /// A service's table, for one client or one request.
 pub struct TableServer {
     shared: Arc<Shared>,
     watches: Watches,
-}
-
-struct Shared {
-    about: About,
-    pages: Pages,
-    desks: Desks<Host>,
-    watching: Desks<Host>,
-    lists: OnceLock<Lists>,
-}
-
-/// What the table offers; the same on every thread.
-#[derive(Default)]
-struct Lists {
-    offers: Offers,
-    tools: Vec<Tool>,
-    templates: Vec<ResourceTemplate>,
-    resources: Vec<Resource>,
-    /// What can be watched.
-    live: Vec<&'static str>,
-}
-
-impl Lists {
-    fn of(host: &Host, service: &str) -> Self {
-        let offers = offers::all(host);
-        let live = host.resources().iter().filter_map(|row| row.template.strip_suffix("/stream"));
-        Lists {
-            tools: offers.tools.iter().map(|offered| offered.tool.clone()).collect(),
-            templates: offers::templates(&offers, service),
-            resources: offers::personal(&offers, service),
-            live: live.collect(),
-            offers,
-        }
-    }
 }
 
 impl TableServer {
@@ -128,127 +81,6 @@ impl TableServer {
     #[must_use]
     pub fn session(&self) -> Self {
         TableServer { shared: Arc::clone(&self.shared), watches: Watches::default() }
-    }
-
-    /// Begins to hear of changes of `uri` on behalf of `visitor`.
-    async fn watch(&self, visitor: Visitor, uri: &str) -> Result<Changes, Failure> {
-        let (path, query) = self.shared.path_of(uri)?;
-        let path = format!("{path}/stream");
-        let (changed, changes) = watching::changes();
-        let (opened, opening) = oneshot::channel();
-        let Visitor { principal, context } = visitor;
-        let until = context.authorized_until;
-        let desk = self.shared.watching.nearest()?;
-        let context = context.without_deadline();
-        tokio::spawn(context.scope(async move {
-            let hearing = desk.ask(move |host: Rc<Host>| {
-                Box::pin(async move {
-                    let asked = Asked { query, ..Asked::default() };
-                    let read = host.read(&path, principal, asked).await;
-                    let body = match read {
-                        Ok(Content::Live(body)) => body,
-                        Ok(Content::Items(_)) => {
-                            drop(opened.send(Err(Failure::not_found("live resource", path))));
-                            return Ok(());
-                        }
-                        Err(failure) => {
-                            drop(opened.send(Err(failure)));
-                            return Ok(());
-                        }
-                    };
-                    drop(opened.send(Ok(())));
-                    hear(body, &changed).await;
-                    Ok::<(), Failure>(())
-                })
-            });
-            let end = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ended = hearing => if let Err(failure) = ended {
-                    log::warn!("a resource is not watched any longer cause={failure}");
-                },
-                () = end => {}
-            }
-        }));
-        match opening.await {
-            Ok(opened) => opened.map(|()| changes),
-            Err(_dropped) => Err(Failure::new(Kind::Overloaded, "too many resources are watched")),
-        }
-    }
-}
-
-/// Says `changed` for every event of a live body, until nobody listens.
-async fn hear(mut body: crate::backplane::host::LiveBody, changed: &mpsc::Sender<()>) {
-    loop {
-        let piece = tokio::select! {
-            piece = body.next() => piece,
-            () = changed.closed() => return,
-        };
-        let Some(Ok(piece)) = piece else { return };
-        // The first piece only says where the stream begins; comments keep it open.
-        if memchr::memmem::find(&piece, b"data:").is_some() {
-            // Full: the change before this one has not been heard yet, and they are one.
-            if changed.try_send(()).is_err() && changed.is_closed() {
-                return;
-            }
-        }
-    }
-}
-
-impl Shared {
-    fn lists(&self) -> &Lists {
-        static NONE: LazyLock<Lists> = LazyLock::new(Lists::default);
-        self.lists.get().unwrap_or(&NONE)
-    }
-
-    /// Asks the table on the nearest thread that has it, in the request's context.
-    async fn ask<T: Send + 'static>(
-        &self,
-        context: context::RequestContext,
-        work: impl FnOnce(Rc<Host>) -> LocalBoxFuture<'static, Result<T, Failure>> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let desk = self.desks.nearest()?;
-        context.scope(desk.ask(work)).await
-    }
-
-    /// The path and the query that a URI of this service stands for.
-    fn path_of(&self, uri: &str) -> Result<(String, BTreeMap<String, String>), Failure> {
-        let rest = uri
-            .strip_prefix(self.about.name)
-            .and_then(|rest| rest.strip_prefix("://"))
-            .ok_or_else(|| Failure::not_found("resource", uri))?;
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Ok((path.to_owned(), query))
-    }
-
-    /// Whether a URI stands for something that can be watched.
-    fn is_live(&self, uri: &str) -> bool {
-        let Ok((path, _)) = self.path_of(uri) else { return false };
-        self.lists()
-            .live
-            .iter()
-            .any(|template| crate::domain::gateway::uris::expands(template, &path))
-    }
-
-    async fn read(&self, visitor: Visitor, uri: &str) -> Result<String, Failure> {
-        let (path, query) = self.path_of(uri)?;
-        let Visitor { principal, context } = visitor;
-        self.ask(context, move |host| {
-            Box::pin(async move {
-                match host.read(&path, principal, Asked { query, ..Asked::default() }).await? {
-                    Content::Items(items) => serde_json::to_string(&items).map_err(|error| {
-                        Failure::new(Kind::Internal, format!("items not written: {error}"))
-                    }),
-                    Content::Live(_) => Err(Failure::not_found("resource", path)),
-                }
-            })
-        })
-        .await
     }
 }
 
@@ -418,7 +250,7 @@ impl ServerHandler for TableServer {
         let visitor = visitor(subscription.request_context())?;
         let mut watched = Vec::new();
         for uri in subscription.accepted().resource_subscriptions.iter().flatten() {
-            let changes = self.watch(visitor.clone(), uri).await;
+            let changes = self.shared.watch(visitor.clone(), uri).await;
             watched.push((uri.clone(), changes.map_err(|failure| gone_wrong(&failure))?));
         }
         watching::tell(&subscription, watched).await;
@@ -434,7 +266,7 @@ impl ServerHandler for TableServer {
             let text = format!("a client may watch {WATCHED_PER_CLIENT_MAX} resources");
             return Err(ErrorData::invalid_params(text, None));
         }
-        let changes = self.watch(visitor(&context)?, &asked.uri).await;
+        let changes = self.shared.watch(visitor(&context)?, &asked.uri).await;
         let changes = changes.map_err(|failure| offers::not_read(&failure, &asked.uri))?;
         self.watches.begin(asked.uri, changes, context.peer);
         Ok(())

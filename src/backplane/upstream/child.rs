@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Surroundings,
+    Surroundings, bound,
     call::Missed,
     pipe::{Out, Pipe},
 };
@@ -31,6 +31,8 @@ const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"];
 const LEAVE_TIME: Duration = Duration::from_secs(2);
 /// Time to read what a child that has gone had still written.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Time a child has to leave of itself after it has closed its output.
+const EXIT_TIME: Duration = Duration::from_secs(1);
 /// Time a child may take nothing of what it is sent.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Lines on standard output that are no messages, in a row, after which it is given up.
@@ -91,7 +93,8 @@ fn command(program: &Program, surroundings: &Surroundings) -> Command {
         // It asks the kernel to be ended with us, then becomes the program.
         Some(helper) => {
             let mut command = Command::new(helper);
-            command.args(["mcp-child", "--"]).arg(&program.command);
+            let own = std::process::id().to_string();
+            command.args([bound::COMMAND, &own, "--"]).arg(&program.command);
             command
         }
         None => Command::new(&program.command),
@@ -142,11 +145,17 @@ async fn tend(
         ended = child.wait() => {
             // A grandchild may hold the pipe open; what matters was written before.
             drop(timeout(LAST_WORDS, &mut reading).await);
-            let ended = ended.ok();
-            status = ended;
-            format!("it has ended: {}", spelled(ended))
+            status = ended.ok();
+            format!("it has ended: {}", spelled(status))
         }
-        heard = &mut reading => heard.unwrap_or_else(|_fell| "its reader fell".to_owned()),
+        heard = &mut reading => {
+            // Its output ends a moment before itself, which says more.
+            status = timeout(EXIT_TIME, child.wait()).await.ok().and_then(Result::ok);
+            match status {
+                Some(_) => format!("it has ended: {}", spelled(status)),
+                None => heard.unwrap_or_else(|_fell| "its reader fell".to_owned()),
+            }
+        }
         said = &mut writing => said.unwrap_or_else(|_fell| "its writer fell".to_owned()),
     };
     if let Some(pipe) = pipe.upgrade() {
@@ -155,8 +164,10 @@ async fn tend(
         pipe.end(&why);
     }
     // Its input ends here, which is how a child is asked to leave.
-    writing.abort();
-    drop(writing.await);
+    if !writing.is_finished() {
+        writing.abort();
+        drop(writing.await);
+    }
     if status.is_none() {
         status = leave(&mut child, &group).await;
     }

@@ -14,9 +14,10 @@ use tokio::{sync::broadcast, time::Instant};
 use super::{
     Call, Change, Kind, Trouble, Upstream,
     call::{Missed, Sign},
-    lines::{Line, Taken},
+    lines::Line,
     listen,
     lists::Facts,
+    slot::Taken,
     web::Request,
 };
 use crate::domain::{

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -22,6 +19,7 @@ use super::{
     old,
     pipe::Pipe,
     restarts::Restarts,
+    slot::{InUse, Slot, Taken, held},
     web::{Request, Web},
 };
 use crate::contract::upstream::{Limits, Program, Share, Transport, UpstreamSpec};
@@ -60,7 +58,7 @@ impl Line {
         }
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         match self {
             Line::Web(_) => true,
             Line::Pipe(pipe) => pipe.is_open(),
@@ -97,43 +95,6 @@ pub(super) struct Lines {
     restarts: Mutex<Restarts>,
     /// Told of every line that comes up.
     pub(super) made: tokio::sync::Notify,
-}
-
-/// A place for one line.
-struct Slot {
-    line: Mutex<Option<Line>>,
-    /// Held by whoever makes the line.
-    making: Arc<tokio::sync::Mutex<()>>,
-    /// The last attempt that failed, for those who waited for it.
-    failed: Mutex<Option<(Instant, Missed)>>,
-    used: Mutex<Instant>,
-    in_use: AtomicUsize,
-}
-
-/// A line for one call; keeps it from being ended as idle.
-pub(super) struct Taken {
-    pub(super) line: Line,
-    _in_use: Option<InUse>,
-}
-
-struct InUse(Arc<Slot>);
-
-impl InUse {
-    fn of(slot: &Arc<Slot>) -> Self {
-        slot.in_use.fetch_add(1, Ordering::AcqRel);
-        InUse(Arc::clone(slot))
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        *held(&self.0.used) = Instant::now();
-        self.0.in_use.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lines {
@@ -229,7 +190,7 @@ impl Lines {
             return Ok(InUse::of(slot));
         }
         if slots.len() >= self.most().0.max(1) {
-            let unused = slots.iter().filter(|(_, slot)| slot.in_use.load(Ordering::Acquire) == 0);
+            let unused = slots.iter().filter(|(_, slot)| !slot.is_used());
             let oldest =
                 unused.min_by_key(|(_, slot)| *held(&slot.used)).map(|(key, _)| key.clone());
             let Some(oldest) = oldest else {
@@ -238,13 +199,7 @@ impl Lines {
             };
             slots.remove(&oldest);
         }
-        let slot = Arc::new(Slot {
-            line: Mutex::default(),
-            making: Arc::default(),
-            failed: Mutex::default(),
-            used: Mutex::new(Instant::now()),
-            in_use: AtomicUsize::new(0),
-        });
+        let slot = Slot::new();
         slots.insert(key, Arc::clone(&slot));
         Ok(InUse::of(&slot))
     }
@@ -390,8 +345,7 @@ impl Lines {
     pub(super) fn sweep(&self, now: Instant) {
         let idle = self.most().1;
         held(&self.slots).retain(|_, slot| {
-            slot.in_use.load(Ordering::Acquire) > 0
-                || now.saturating_duration_since(*held(&slot.used)) < idle
+            slot.is_used() || now.saturating_duration_since(*held(&slot.used)) < idle
         });
     }
 
@@ -399,11 +353,5 @@ impl Lines {
     pub(super) fn clear(&self) {
         held(&self.slots).clear();
         *self.open_to_all.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl Slot {
-    fn ready(&self) -> Option<Line> {
-        held(&self.line).clone().filter(Line::is_open)
     }
 }

@@ -6,6 +6,7 @@
 //! asked for, so that a call costs no change of thread; sessions, streams and children live on a
 //! thread of their own.
 
+mod bound;
 mod call;
 mod child;
 mod door;
@@ -26,6 +27,7 @@ mod restarts;
 mod roster;
 mod rpc;
 mod runtime;
+mod slot;
 mod status;
 mod web;
 
@@ -39,16 +41,8 @@ use std::{
 use serde_json::{Map, Value, value::RawValue};
 use tokio::{task::AbortHandle, time::Instant};
 
-use self::{
-    call::Missed,
-    guard::Guard,
-    lines::Lines,
-    listen::Wanted,
-    lists::{Facts, Reading},
-    status::History,
-    web::Request,
-};
 pub use self::{
+    bound::become_child,
     call::{Boxed, Call, Client, ClientSide, Trouble},
     ears::Change,
     era::Peer,
@@ -57,6 +51,15 @@ pub use self::{
     roster::{UPSTREAMS_MAX, Upstreams},
     rpc::{INTERNAL_ERROR, METHOD_NOT_FOUND, RpcError},
     status::Status,
+};
+use self::{
+    call::Missed,
+    guard::Guard,
+    lines::Lines,
+    listen::Wanted,
+    lists::{Facts, Reading},
+    status::History,
+    web::Request,
 };
 use crate::{
     contract::upstream::UpstreamSpec,

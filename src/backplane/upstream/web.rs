@@ -15,7 +15,7 @@ use tokio::{runtime, task::AbortHandle};
 use super::{
     call::{Call, Missed},
     door::{Door, Reply},
-    ears::{Asker, Ears},
+    ears::{self, Asker, Ears},
     era::Peer,
     events::Events,
     headers, meta, rpc,
@@ -299,13 +299,19 @@ impl Web {
         let Ok(messages) = rpc::read(data.as_bytes()) else {
             return;
         };
+        // The session is one client's, if that can be asked at all.
+        let anyone = || self.askers().values().next().filter(|_| self.peer.asks).cloned();
         for message in messages {
             match message {
-                rpc::Incoming::Notice { method, params } => self.ears.notice(&method, params, None),
+                rpc::Incoming::Notice { method, params } => {
+                    let asker = match ears::token_of(params.as_deref()) {
+                        Some(id) => self.askers().get(&id).cloned(),
+                        None => anyone(),
+                    };
+                    self.ears.notice(&method, params, asker.as_ref());
+                }
                 rpc::Incoming::Request { id, method, params } => {
-                    // The session is one client's, if that can be asked at all.
-                    let asker = self.askers().values().next().cloned();
-                    self.be_asked(id, method, params, asker.filter(|_| self.peer.asks).as_ref());
+                    self.be_asked(id, method, params, anyone().as_ref());
                 }
                 rpc::Incoming::Answer { .. } => {}
             }

@@ -44,6 +44,8 @@ pub enum BenchCommand {
     History(HistoryArgs),
     /// Ask core for context, which cognition makes from memory.
     Context(ContextArgs),
+    /// Call a tool over the Model Context Protocol, through core's gateway or at a server itself.
+    Gateway(GatewayArgs),
     /// Open many readers of core's output stream, and send inputs to them.
     FanOut(FanOutArgs),
 }
@@ -85,6 +87,15 @@ pub struct ContextArgs {
     /// Items stored for each user beforehand, 1 to 1000 (count).
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     items: u32,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// What `cortex bench gateway` takes.
+#[derive(Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    calling: subject::Calling,
     #[command(flatten)]
     plain: PlainArgs,
 }
@@ -131,6 +142,19 @@ pub(super) async fn run(command: BenchCommand) -> Outcome {
         }
         BenchCommand::Context(args) => {
             plain("context", args.plain, Some(args.items), interrupted).await
+        }
+        BenchCommand::Gateway(args) => {
+            let PlainArgs { load, connections, target } = args.plain;
+            make_room(connections.connections).map_err(Trouble::Plain)?;
+            let show = Show::new(load.json, load.duration);
+            let stage = unless_interrupted(interrupted.as_mut(), Stage::set(&target)).await?;
+            let subject = subject::gateway(&stage, &load, &args.calling)?;
+            unless_interrupted(interrupted.as_mut(), subject.try_once()).await?;
+            let about = about("gateway", &subject, connections.connections, &load);
+            let plan = plan(subject, connections.connections, &load, Instant::now());
+            let run = drive(plan, &stage.servers, &show, interrupted).await?;
+            stage.clear(true).await;
+            report::print(&about, &run, None, load.json)
         }
         BenchCommand::FanOut(args) => fan_out(&args, interrupted.as_mut()).await,
     }

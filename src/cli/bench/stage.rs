@@ -190,7 +190,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    fn of(url: &str) -> Outcome<Self> {
+    pub(super) fn of(url: &str) -> Outcome<Self> {
         let rest = url.strip_prefix("http://").unwrap_or(url);
         let (authority, prefix) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -214,11 +214,23 @@ impl Host {
         token: &str,
         body: Option<&Value>,
     ) -> bytes::Bytes {
+        self.request_with(path, accept, token, "", body)
+    }
+
+    /// The same with further headers, each line with its end.
+    pub(super) fn request_with(
+        &self,
+        path: &str,
+        accept: &str,
+        token: &str,
+        headers: &str,
+        body: Option<&Value>,
+    ) -> bytes::Bytes {
         let Host { authority, prefix, .. } = self;
         let method = if body.is_some() { "POST" } else { "GET" };
         let mut text = format!(
             "{method} {prefix}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: {accept}\r\n\
-             Authorization: Bearer {token}\r\n"
+             Authorization: Bearer {token}\r\n{headers}"
         );
         if let Some(body) = body {
             let body = body.to_string();

@@ -24,6 +24,20 @@ const JSON: &str = "application/json";
 /// Time for the first request, which shows whether there is something to measure.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
+/// Which tool is called, and where.
+#[derive(clap::Args)]
+pub(super) struct Calling {
+    /// Tool to call, by its name there.
+    #[arg(long, default_value = "core__list_workspaces")]
+    tool: String,
+    /// Its arguments (JSON object).
+    #[arg(long, default_value = "{}")]
+    arguments: String,
+    /// URL of a server's endpoint to call instead of core's, to compare with.
+    #[arg(long)]
+    at: Option<String>,
+}
+
 /// A subject that is ready to be sent.
 pub(super) struct Subject {
     /// What is asked, for the report.
@@ -145,6 +159,39 @@ pub(super) async fn context(stage: &Stage, load: &Load, items: u32) -> Outcome<S
     let requests: Vec<_> =
         users.iter().map(|user| host.request(path, JSON, &user.token, Some(&body))).collect();
     Ok(Subject::new("POST /cognition/context", host, requests))
+}
+
+/// A tool called over the Model Context Protocol (2026-07-28), at core's gateway or at a server
+/// itself.
+pub(super) fn gateway(stage: &Stage, load: &Load, calling: &Calling) -> Outcome<Subject> {
+    let host = match &calling.at {
+        Some(url) => Host::of(url.trim_end_matches("/mcp"))?,
+        None => stage.core()?,
+    };
+    let tool = &calling.tool;
+    let fits = |byte: u8| byte.is_ascii_graphic();
+    if !tool.bytes().all(fits) {
+        return Err(Trouble::plain(format!("{tool:?} is no name of a tool")));
+    }
+    let arguments: Value = serde_json::from_str(&calling.arguments)
+        .map_err(|error| Trouble::plain(format!("--arguments must be JSON: {error}")))?;
+    let body = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }},
+    });
+    let headers = format!(
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    let accept = "application/json, text/event-stream";
+    let requests: Vec<_> = stage
+        .users(load)?
+        .iter()
+        .map(|user| host.request_with("/mcp", accept, &user.token, &headers, Some(&body)))
+        .collect();
+    Ok(Subject::new("tools/call", host, requests))
 }
 
 /// Sends the same so many times. A service that is away keeps nobody from measuring how that is.

@@ -1,6 +1,7 @@
 //! `cortex mcp`: a server of the Model Context Protocol from the shell, and this backplane as one
 //! on standard input and output.
 
+pub mod ask;
 mod bridge;
 
 use std::sync::Arc;
@@ -13,11 +14,22 @@ use super::{
     trouble::{Outcome, Trouble},
 };
 
+/// What `cortex mcp` takes.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct McpArgs {
+    /// What is asked of a server.
+    #[command(subcommand)]
+    pub command: Option<ask::McpCommand>,
+    #[command(flatten)]
+    stdio: Stdio,
+}
+
 /// What `cortex mcp --stdio` takes.
 #[derive(Args)]
-pub struct McpArgs {
+struct Stdio {
     /// Speak the protocol on standard input and output, for clients that start a command.
-    #[arg(long, required = true)]
+    #[arg(long)]
     stdio: bool,
     /// URL of a server's endpoint [default: core on this machine, which is started if it is not
     /// running].
@@ -47,13 +59,19 @@ impl McpArgs {
     /// Where to speak to, if it was told.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
-        self.url.as_deref()
+        self.stdio.url.as_deref()
+    }
+
+    /// Whether to speak the protocol on standard input and output.
+    #[must_use]
+    pub fn is_stdio(&self) -> bool {
+        self.stdio.stdio
     }
 
     /// Whether a core that runs already is passed over.
     #[must_use]
     pub fn wants_own(&self) -> bool {
-        self.own
+        self.stdio.own
     }
 
     /// Where core is, unless told otherwise.
@@ -65,8 +83,16 @@ impl McpArgs {
     /// The data directory of this machine.
     #[must_use]
     pub fn data_dir(&self) -> &std::path::Path {
-        &self.session.keys.home.data_dir
+        &self.stdio.session.keys.home.data_dir
     }
+}
+
+/// Asks a server.
+///
+/// # Errors
+/// [`Trouble`], with the server's own error where it gave one.
+pub async fn ask(command: ask::McpCommand) -> Outcome {
+    ask::run(command).await
 }
 
 /// Passes messages between standard input and output and `url` until the input ends.
@@ -74,7 +100,7 @@ impl McpArgs {
 /// # Errors
 /// When nobody is known to speak as.
 pub async fn stdio(args: &McpArgs, url: &str) -> Outcome {
-    let bearer = args.session.user(args.user.as_deref())?;
+    let bearer = args.stdio.session.user(args.stdio.user.as_deref())?;
     let pass = Arc::new(move || bearer.token());
     let (lines, written) = bridge::channel();
     let bridge = bridge::Bridge::new(url, pass, lines).map_err(Trouble::plain)?;

@@ -18,7 +18,7 @@ use crate::{
         config::Data,
         database::{self, Store},
     },
-    services::{conversation, memory},
+    services::{cognition, conversation, memory},
 };
 
 /// Which stores a command is about.
@@ -123,6 +123,7 @@ fn file_name(store: Store) -> &'static str {
     match store {
         Store::Core => conversation::DATABASE_FILE,
         Store::Memory => memory::DATABASE_FILE,
+        Store::Cognition => cognition::index::DATABASE_FILE,
     }
 }
 
@@ -130,6 +131,7 @@ fn migrations(store: Store) -> EmbeddedMigrations {
     match store {
         Store::Core => conversation::MIGRATIONS,
         Store::Memory => memory::MIGRATIONS,
+        Store::Cognition => cognition::index::MIGRATIONS,
     }
 }
 
@@ -166,6 +168,7 @@ impl Holding {
                 ("conversations", "conversations"),
             ],
             Store::Memory => &[("items", "memory_items")],
+            Store::Cognition => &[("items", "indexed_items")],
         };
         let mut counts = Vec::new();
         for (what, table) in tables {
@@ -178,7 +181,7 @@ impl Holding {
             counts.push(("inputs in the outbox", counted(connection, waiting, path)?));
         }
         let last_seq = match store {
-            Store::Core => None,
+            Store::Core | Store::Cognition => None,
             Store::Memory => Some(
                 memory::store::head(connection)
                     .map_err(|failure| Trouble::Unopened(failure.message))?,

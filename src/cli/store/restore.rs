@@ -204,7 +204,7 @@ fn written_back(store: Store, to: &Path) -> Option<i64> {
     let mut connection: SqliteConnection = database::connect(to).ok()?;
     connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").ok()?;
     match store {
-        Store::Core => Some(0),
+        Store::Core | Store::Cognition => Some(0),
         Store::Memory => memory::store::log_head(&mut connection).ok(),
     }
 }

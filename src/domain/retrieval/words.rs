@@ -68,6 +68,10 @@ fn spaced(piece: &str, found: &mut Vec<Word>) {
     let folded: String = piece.chars().take(WORD_CHARS_MAX).flat_map(char::to_lowercase).collect();
     let folded: String = folded.chars().flat_map(plain_letters).collect();
     let owner = folded.strip_suffix("'s").unwrap_or(&folded);
+    if owner.is_empty() {
+        // Marks alone, or what was a letter's ornament.
+        return;
+    }
     if !owner.contains(|c: char| !c.is_alphanumeric()) {
         found.push(word(owner, capital));
         return;

@@ -9,7 +9,7 @@ use rmcp::{
     model::{
         CacheScope, CallToolResult, CompleteResult, DiscoverResult, GetPromptResult,
         InputRequiredResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-        ListToolsResult, MetaObject, ProtocolVersion, ReadResourceResult,
+        ListToolsResult, MetaObject, ProtocolVersion, ReadResourceResult, ResultType,
     },
     service::RequestContext,
 };
@@ -101,16 +101,21 @@ pub(super) trait Outcome {
     /// Where it says who answered.
     fn meta(&mut self) -> &mut Option<MetaObject>;
 
+    /// Says that it is whole, if it says nothing: what was passed on from a server of an earlier
+    /// revision does not.
+    fn be_whole(&mut self) {}
+
     /// Gives it what it does not say itself: for how long and for whom it may be kept, if it may.
     fn keep_for(&mut self, _ttl: Duration) {}
 }
 
-/// Says on a result who answered, and for how long it may be kept.
+/// Says on a result that it is whole, who answered, and for how long it may be kept.
 pub(super) fn complete(outcome: &mut impl Outcome, server: &Value, ttl: Duration) {
     let meta = outcome.meta().get_or_insert_default();
     if !meta.contains_key(SERVER_INFO) {
         meta.insert(SERVER_INFO.to_owned(), server.clone());
     }
+    outcome.be_whole();
     outcome.keep_for(ttl);
 }
 
@@ -124,6 +129,10 @@ macro_rules! outcomes {
             fn meta(&mut self) -> &mut Option<MetaObject> {
                 &mut self.meta
             }
+
+            fn be_whole(&mut self) {
+                self.result_type.get_or_insert(ResultType::COMPLETE);
+            }
         }
     )*};
 }
@@ -135,6 +144,10 @@ macro_rules! lists {
                 &mut self.meta
             }
 
+            fn be_whole(&mut self) {
+                self.result_type.get_or_insert(ResultType::COMPLETE);
+            }
+
             // What one caller may see another may not, unless the handler says so.
             fn keep_for(&mut self, ttl: Duration) {
                 self.ttl_ms.get_or_insert(milliseconds(ttl));
@@ -144,9 +157,31 @@ macro_rules! lists {
     )*};
 }
 
-// What was read is its handler's to date: only it knows for how long it stays true.
-outcomes!(CallToolResult, CompleteResult, GetPromptResult, InputRequiredResult, ReadResourceResult);
+outcomes!(CallToolResult, CompleteResult, GetPromptResult);
 lists!(ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult);
+
+impl Outcome for InputRequiredResult {
+    fn meta(&mut self) -> &mut Option<MetaObject> {
+        &mut self.meta
+    }
+}
+
+impl Outcome for ReadResourceResult {
+    fn meta(&mut self) -> &mut Option<MetaObject> {
+        &mut self.meta
+    }
+
+    fn be_whole(&mut self) {
+        self.result_type.get_or_insert(ResultType::COMPLETE);
+    }
+
+    // What was read is its handler's to date: only it knows for how long it stays true. Where it does
+    // not say so, it is not kept.
+    fn keep_for(&mut self, _ttl: Duration) {
+        self.ttl_ms.get_or_insert(0);
+        self.cache_scope.get_or_insert(CacheScope::Private);
+    }
+}
 
 impl Outcome for DiscoverResult {
     fn meta(&mut self) -> &mut Option<MetaObject> {
@@ -157,5 +192,45 @@ impl Outcome for DiscoverResult {
         if self.ttl_ms == 0 {
             self.ttl_ms = milliseconds(ttl);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn completed<T>(passed_on: Value) -> Value
+    where
+        T: Outcome + serde::de::DeserializeOwned + serde::Serialize,
+    {
+        let mut result: T = serde_json::from_value(passed_on).unwrap();
+        complete(&mut result, &json!({"name": "x"}), Duration::from_secs(1));
+        serde_json::to_value(&result).unwrap()
+    }
+
+    #[test]
+    fn what_a_server_of_an_earlier_revision_leaves_out_is_said() {
+        let called = completed::<CallToolResult>(json!({"content": [], "isError": true}));
+        assert_eq!(called["resultType"], "complete");
+        assert_eq!(called["isError"], true);
+        assert_eq!(called["_meta"][SERVER_INFO]["name"], "x");
+        let prompt = completed::<GetPromptResult>(json!({"messages": []}));
+        assert_eq!(prompt["resultType"], "complete");
+        let values = completed::<CompleteResult>(json!({"completion": {"values": []}}));
+        assert_eq!(values["resultType"], "complete");
+        let read = completed::<ReadResourceResult>(json!({"contents": []}));
+        assert_eq!(
+            (&read["resultType"], &read["ttlMs"], &read["cacheScope"]),
+            (&json!("complete"), &json!(0), &json!("private"))
+        );
+    }
+
+    #[test]
+    fn what_is_said_already_stays() {
+        let kept = json!({"contents": [], "ttlMs": 7, "cacheScope": "public"});
+        let read = completed::<ReadResourceResult>(kept);
+        assert_eq!((&read["ttlMs"], &read["cacheScope"]), (&json!(7), &json!("public")));
     }
 }

@@ -10,13 +10,14 @@ use crate::{
     domain::{
         analysis,
         entities::{Entity, TEXT_CHARS_MAX, entities_of},
-        relevance::search,
-        sentiment::sentiment,
-        text::{Utterance, word_count},
+        text::Utterance,
+        understanding::Survey,
     },
     services::cognition::{
-        context::hits,
-        memory::{Recollection, Remembered, utterances},
+        context::{Candidate, SearchAsked, hits},
+        digest::digest,
+        index::{About, Fresh, History},
+        memory::Remembered,
     },
 };
 
@@ -28,31 +29,32 @@ const TOPICS_MAX: usize = 5;
 const KEYWORDS_MAX: usize = 10;
 /// Text that is looked through for entities in one answer, in bytes; of one item no more counts
 /// than is read of it.
-const ENTITY_TEXT_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const ENTITY_TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one conversation is about, by one of the analyses; entities and summary come with all.
 pub(super) fn analysis(
     kind: String,
     user_id: String,
     conversation_id: String,
-    recalled: Recollection,
+    history: &History,
+    trouble: Option<Trouble>,
 ) -> AnalysisReply {
-    let said = utterances(&recalled.items);
-    let results = results(&kind, &said);
+    let survey = &history.survey;
+    let results = results(&kind, survey);
     let own_trouble = if results == (AnalysisResults::Unknown {}) {
         Some(format!("Unknown analysis type: {kind}"))
-    } else if said.is_empty() {
+    } else if survey.items() == 0 {
         Some(CONVERSATION_NOT_FOUND.to_owned())
     } else {
         None
     };
-    let trouble =
-        recalled.trouble.or(own_trouble.map(|error| Trouble { error, error_detail: None }));
+    let trouble = trouble.or(own_trouble.map(|error| Trouble { error, error_detail: None }));
     AnalysisReply {
         results,
-        message_count: said.len(),
-        entities: grouped(&recalled.items),
-        summary: summed_up(&said),
+        message_count: survey.items(),
+        entities: grouped(&history.newest),
+        summary: summary(survey),
+        digest: digest(history),
         kind,
         conversation_id,
         user_id,
@@ -60,10 +62,10 @@ pub(super) fn analysis(
     }
 }
 
-fn results(kind: &str, said: &[Utterance<'_>]) -> AnalysisResults {
+fn results(kind: &str, survey: &Survey) -> AnalysisResults {
     match kind {
         "summary" => {
-            let numbers = analysis::summary(said);
+            let numbers = survey.numbers();
             AnalysisResults::Summary {
                 message_count: numbers.message_count,
                 participants: numbers.participants,
@@ -72,14 +74,15 @@ fn results(kind: &str, said: &[Utterance<'_>]) -> AnalysisResults {
             }
         }
         "topics" => AnalysisResults::Topics {
-            keywords: analysis::topics(said, KEYWORDS_MAX)
+            keywords: survey
+                .keywords(KEYWORDS_MAX)
                 .into_iter()
                 .map(|(word, count)| Keyword { word, count })
                 .collect(),
-            word_count: said.iter().map(|said| word_count(said.content)).sum(),
+            word_count: survey.words(),
         },
         "sentiment" => {
-            let found = sentiment(said.iter().map(|said| said.content));
+            let found = survey.sentiment();
             AnalysisResults::Sentiment {
                 sentiment_score: found.score,
                 positive_count: found.positive,
@@ -90,54 +93,59 @@ fn results(kind: &str, said: &[Utterance<'_>]) -> AnalysisResults {
     }
 }
 
-/// The items that answer `query`, each with what is known of its conversation if that is wanted.
+/// The items that answer a search, each with what is known of its conversation if that is wanted.
 pub(super) fn found(
-    user_id: String,
-    query: String,
-    limit: usize,
-    include_conversations: bool,
-    recalled: Recollection,
+    asked: SearchAsked,
+    fresh: Fresh,
+    candidates: Vec<Candidate>,
+    about: BTreeMap<String, About>,
 ) -> SearchReply {
-    let ranked = search(&utterances(&recalled.items), &query, limit);
-    let mut results = hits(ranked, &recalled.items);
-    if include_conversations {
-        let mut known: BTreeMap<String, ConversationData> = BTreeMap::new();
-        for hit in &mut results {
-            hit.conversation_data = hit.item.conversation_id.clone().map(|id| {
-                let data = || conversation_data(&id, &recalled.items);
-                known.entry(id.clone()).or_insert_with(data).clone()
-            });
-        }
+    let mut results = hits(candidates);
+    for hit in &mut results {
+        let about = hit.item.conversation_id.as_ref().and_then(|id| about.get(id));
+        hit.conversation_data = about.map(|about| ConversationData {
+            message_count: about.messages,
+            participants: about.participants.clone(),
+            first_message: about.first.clone(),
+        });
     }
-    SearchReply { count: results.len(), results, query, user_id, trouble: recalled.trouble }
-}
-
-fn conversation_data(id: &str, items: &[Remembered]) -> ConversationData {
-    let of_it: Vec<&Remembered> =
-        items.iter().filter(|found| found.item.conversation_id.as_deref() == Some(id)).collect();
-    let numbers = analysis::summary(&utterances(of_it.iter().copied()));
-    let age = |found: &&&Remembered| {
-        let said = found.utterance();
-        (said.at, said.seq)
-    };
-    ConversationData {
-        message_count: numbers.message_count,
-        participants: numbers.participants,
-        first_message: of_it.iter().min_by_key(age).map(|found| found.item.clone()),
+    SearchReply {
+        count: results.len(),
+        results,
+        query: asked.query,
+        user_id: asked.user_id,
+        index_seq: fresh.seq,
+        trouble: fresh.trouble,
     }
 }
 
-/// All that was recalled, summed up.
+/// A whole history, summed up.
 pub(super) fn history(
     user_id: String,
     conversation_id: Option<String>,
-    recalled: Recollection,
+    history: &History,
+    trouble: Option<Trouble>,
 ) -> HistoryReply {
     HistoryReply {
         user_id,
         conversation_id,
-        summary: summed_up(&utterances(&recalled.items)),
-        trouble: recalled.trouble,
+        summary: summary(&history.survey),
+        digest: digest(history),
+        trouble,
+    }
+}
+
+/// A history in a few words and numbers.
+fn summary(survey: &Survey) -> Summary {
+    let numbers = survey.numbers();
+    Summary {
+        message_count: numbers.message_count,
+        time_span: survey.time_span(),
+        topics: survey.keywords(TOPICS_MAX).into_iter().map(|(word, _)| word).collect(),
+        key_points: survey.edges(),
+        participants: numbers.participants,
+        participant_counts: numbers.participant_counts.into_iter().collect(),
+        duration_seconds: numbers.duration_seconds,
     }
 }
 
@@ -182,10 +190,10 @@ mod tests {
     use serde_json::{Value, json, to_value};
 
     use super::*;
-    use crate::services::cognition::memory::{JUDGED_CHARS_MAX, understood};
+    use crate::services::cognition::memory::JUDGED_CHARS_MAX;
 
     /// Items `1`, `2`, … a minute apart, told newest first as memory does.
-    fn recalled(said: &[(&str, &str, &str)]) -> Recollection {
+    fn recalled(said: &[(&str, &str, &str)]) -> History {
         let mut values: Vec<Value> = (1..)
             .zip(said)
             .map(|(seq, (conversation, speaker, content))| {
@@ -197,10 +205,12 @@ mod tests {
             })
             .collect();
         values.reverse();
-        Recollection { items: understood(values), trouble: None }
+        History::of(
+            values.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect(),
+        )
     }
 
-    fn talk() -> Recollection {
+    fn talk() -> History {
         recalled(&[
             ("c", "ann", "The memory service is great"),
             ("c", "bob", "My memory is slow, mail bob@example.org"),
@@ -208,12 +218,13 @@ mod tests {
         ])
     }
 
-    fn analysed(kind: &str, recalled: Recollection) -> Value {
-        to_value(analysis(kind.to_owned(), "u".to_owned(), "c".to_owned(), recalled)).unwrap()
+    fn analysed(kind: &str, history: &History, trouble: Option<Trouble>) -> Value {
+        let reply = analysis(kind.to_owned(), "u".to_owned(), "c".to_owned(), history, trouble);
+        to_value(reply).unwrap()
     }
 
-    fn check_results(kind: &str, recalled: Recollection, expected: &Value) {
-        let reply = analysed(kind, recalled);
+    fn check_results(kind: &str, history: &History, expected: &Value) {
+        let reply = analysed(kind, history, None);
         assert_eq!(&reply["results"], expected, "{kind}");
         assert_eq!(reply["type"], json!(kind));
     }
@@ -222,24 +233,24 @@ mod tests {
     fn each_analysis_counts_its_own_things() {
         check_results(
             "summary",
-            talk(),
+            &talk(),
             &json!({"message_count": 3, "participants": ["ann", "bob"],
                 "duration_seconds": 120.0, "participant_counts": {"ann": 2, "bob": 1}}),
         );
-        let topics = analysed("topics", talk());
+        let topics = analysed("topics", &talk(), None);
         assert_eq!(topics["results"]["word_count"], json!(15));
         let first = &topics["results"]["keywords"][0];
         assert_eq!(first, &json!({"word": "memory", "count": 2}));
         check_results(
             "sentiment",
-            talk(),
+            &talk(),
             &json!({"sentiment_score": 1.0 / 3.0, "positive_count": 2, "negative_count": 1}),
         );
     }
 
     #[test]
     fn every_analysis_has_entities_and_a_summary() {
-        let reply = analysed("sentiment", talk());
+        let reply = analysed("sentiment", &talk(), None);
         assert_eq!(reply["message_count"], json!(3));
         assert_eq!(
             reply["entities"],
@@ -254,53 +265,28 @@ mod tests {
 
     #[test]
     fn nothing_to_analyse_is_zeros_and_a_reason() {
-        let reply = analysed("sentiment", recalled(&[]));
+        let reply = analysed("sentiment", &recalled(&[]), None);
         let zeros = json!({"sentiment_score": 0.0, "positive_count": 0, "negative_count": 0});
         assert_eq!(reply["results"], zeros);
         assert_eq!(reply["error"], json!("Conversation not found"));
         for unknown in [recalled(&[]), talk()] {
-            let reply = analysed("mood", unknown);
+            let reply = analysed("mood", &unknown, None);
             assert_eq!(reply["error"], json!("Unknown analysis type: mood"));
             assert_eq!(reply["results"], json!({}));
         }
-        let away = Recollection {
-            items: vec![],
-            trouble: Some(Trouble { error: "away".to_owned(), error_detail: None }),
-        };
-        assert_eq!(analysed("summary", away)["error"], json!("away"));
-    }
-
-    fn searched(query: &str, include_conversations: bool) -> SearchReply {
-        let recalled = recalled(&[
-            ("c", "ann", "how it began"),
-            ("c", "bob", "a red kite"),
-            ("d", "ann", "the kite again"),
-        ]);
-        let query = query.to_owned();
-        found("u".to_owned(), query, 10, include_conversations, recalled)
-    }
-
-    #[test]
-    fn a_hit_knows_how_its_conversation_began() {
-        let reply = searched("red kite", true);
-        let ids: Vec<&str> = reply.results.iter().map(|hit| hit.item.id.as_str()).collect();
-        assert_eq!((reply.count, ids), (2, vec!["2", "3"]));
-        let about = reply.results[0].conversation_data.as_ref().unwrap();
-        assert_eq!(about.message_count, 2);
-        assert_eq!(about.participants, ["ann", "bob"]);
-        assert_eq!(about.first_message.as_ref().unwrap().id, "1");
-        let bare = searched("red kite", false);
-        assert!(bare.results.iter().all(|hit| hit.conversation_data.is_none()));
-        assert_eq!(searched("violet", true).count, 0);
+        let away = Some(Trouble { error: "away".to_owned(), error_detail: None });
+        assert_eq!(analysed("summary", &recalled(&[]), away)["error"], json!("away"));
     }
 
     #[test]
     fn a_history_is_summed_up_with_or_without_a_conversation() {
-        let reply = to_value(history("u".to_owned(), None, talk())).unwrap();
+        let reply = to_value(history("u".to_owned(), None, &talk(), None)).unwrap();
         assert_eq!(reply["summary"]["message_count"], json!(3));
         assert_eq!(reply["summary"]["participants"], json!(["ann", "bob"]));
         assert_eq!(reply.get("conversation_id"), None);
-        let of_one = history("u".to_owned(), Some("c".to_owned()), recalled(&[]));
+        assert_eq!(reply["digest"]["method"], json!("extractive"));
+        assert_eq!((&reply["digest"]["items"], &reply["digest"]["of"]), (&json!(3), &json!(3)));
+        let of_one = history("u".to_owned(), Some("c".to_owned()), &recalled(&[]), None);
         let golden = json!({"user_id": "u", "conversation_id": "c", "summary": {
             "message_count": 0, "time_span": "0 seconds", "topics": [], "key_points": [],
             "participants": [], "participant_counts": {}, "duration_seconds": 0.0
@@ -316,7 +302,7 @@ mod tests {
             // The list is newest first, so that the address comes last.
             let mut said = vec![("c", "ann", "old@example.org")];
             said.extend(vec![("c", "ann", filler.as_str()); fillers]);
-            grouped(&recalled(&said).items).len()
+            grouped(&recalled(&said).newest).len()
         };
         assert_eq!((said(within - 1), said(within + 1)), (1, 0));
     }

@@ -1,18 +1,15 @@
-//! What cognition fetches from memory, and what it does when memory does not give it.
+//! What cognition recalls of a user, and what it says when memory could not be asked for it.
 
-use std::{collections::HashSet, rc::Rc};
+use std::collections::HashSet;
 
-use futures_util::future::try_join;
-use serde_json::Value;
+use serde_json::Map;
 
 use crate::{
-    backplane::{
-        client::{Clients, segment},
-        clock,
-    },
+    backplane::clock,
     contract::{
         cognition::{MEMORY_ERROR, MEMORY_UNAVAILABLE, Trouble},
-        item::Item,
+        fact::{Fact, Told},
+        item::{Item, ROLE_USER},
     },
     domain::{
         failure::{Failure, Kind},
@@ -23,16 +20,11 @@ use crate::{
 /// Characters of one item that are judged.
 pub(super) const JUDGED_CHARS_MAX: usize = 20_000;
 /// The newest items of a user that are looked at.
-const HISTORY_ITEMS_MAX: usize = 500;
+pub(super) const HISTORY_ITEMS_MAX: usize = 500;
 /// The newest items of one conversation that are looked at.
-const CONVERSATION_ITEMS_MAX: usize = 1000;
+pub(super) const CONVERSATION_ITEMS_MAX: usize = 1000;
 
-/// The way to the memory service.
-pub(super) struct Memory {
-    clients: Rc<Clients>,
-}
-
-/// Items as memory gave them, newest first; none, and why, when it did not.
+/// Items, newest first, and why there may be less than there might be.
 #[derive(Default)]
 pub(super) struct Recollection {
     pub(super) items: Vec<Remembered>,
@@ -42,60 +34,10 @@ pub(super) struct Recollection {
 /// One item with what the rules read of it.
 pub(super) struct Remembered {
     pub(super) item: Item,
+    /// What it is.
+    pub(super) told: Told,
     at: i64,
     with_caption: Option<String>,
-}
-
-impl Memory {
-    pub(super) fn new(clients: Rc<Clients>) -> Self {
-        Memory { clients }
-    }
-
-    /// The newest items of `user_id`.
-    pub(super) async fn newest(&self, user_id: &str) -> Result<Recollection, Failure> {
-        tolerate(self.fetch(history_path(user_id)).await)
-    }
-
-    /// The newest items of one conversation of `user_id`.
-    pub(super) async fn conversation(
-        &self,
-        user_id: &str,
-        conversation_id: &str,
-    ) -> Result<Recollection, Failure> {
-        let path = conversation_path(user_id, conversation_id);
-        tolerate(self.fetch(path).await)
-    }
-
-    /// The newest items of one conversation, or of all when none is named.
-    pub(super) async fn all_or_conversation(
-        &self,
-        user_id: &str,
-        conversation_id: Option<&str>,
-    ) -> Result<Recollection, Failure> {
-        match conversation_id {
-            None => self.newest(user_id).await,
-            Some(conversation_id) => self.conversation(user_id, conversation_id).await,
-        }
-    }
-
-    /// The newest items of `user_id` and those of one conversation, each once.
-    pub(super) async fn both(
-        &self,
-        user_id: &str,
-        conversation_id: &str,
-    ) -> Result<Recollection, Failure> {
-        let fetched = try_join(
-            self.fetch(history_path(user_id)),
-            self.fetch(conversation_path(user_id, conversation_id)),
-        )
-        .await;
-        tolerate(fetched.map(|(newest, conversation)| united(newest, conversation)))
-    }
-
-    async fn fetch(&self, path: String) -> Result<Vec<Remembered>, Failure> {
-        let values = self.clients.of("memory")?.read(path).await?;
-        Ok(understood(values))
-    }
 }
 
 impl Remembered {
@@ -104,6 +46,11 @@ impl Remembered {
     /// Its first part, if it is very long: rules read it word by word.
     pub(super) fn text(&self) -> &str {
         head(self.with_caption.as_deref().unwrap_or(&self.item.content), JUDGED_CHARS_MAX)
+    }
+
+    /// Whether it was said.
+    pub(super) fn is_item(&self) -> bool {
+        self.told == Told::Item
     }
 
     /// As the rules see it.
@@ -124,50 +71,57 @@ pub(super) fn utterances<'a>(
     items.into_iter().map(Remembered::utterance).collect()
 }
 
-/// Reads items, newest first. What is no item is left out; one whose time cannot be read is taken
-/// to be of the time of the one before it.
-pub(super) fn understood(values: Vec<Value>) -> Vec<Remembered> {
-    let (mut skipped, mut cause, mut at) = (0_usize, None, None);
-    let mut items = Vec::with_capacity(values.len());
-    for value in values {
-        match serde_json::from_value::<Item>(value) {
-            Ok(item) => {
-                at = clock::parse(&item.timestamp).or(at);
-                let caption = item.caption.as_deref().filter(|text| !text.is_empty());
-                items.push(Remembered {
-                    with_caption: caption.map(|caption| format!("{}\n{caption}", item.content)),
-                    at: at.unwrap_or_default(),
-                    item,
-                });
-            }
-            Err(error) => {
-                skipped += 1;
-                cause = Some(error);
-            }
+/// Items with what the rules read of them.
+pub(super) fn remembered(items: impl IntoIterator<Item = Item>) -> Vec<Remembered> {
+    let remember = |item: Item| {
+        let caption = item.caption.as_deref().filter(|text| !text.is_empty());
+        Remembered {
+            with_caption: caption.map(|caption| format!("{}\n{caption}", item.content)),
+            at: clock::parse(&item.timestamp).unwrap_or_default(),
+            item,
+            told: Told::Item,
         }
-    }
-    if let Some(cause) = cause {
-        log::warn!("items not understood service=memory skipped={skipped} cause={cause}");
-    }
-    items
+    };
+    items.into_iter().map(remember).collect()
 }
 
-/// The newest items and those of the conversation that are older.
-fn united(mut newest: Vec<Remembered>, conversation: Vec<Remembered>) -> Vec<Remembered> {
-    let known: HashSet<String> = newest.iter().map(|known| known.item.id.clone()).collect();
-    let older = conversation.into_iter().filter(|found| !known.contains(&found.item.id));
-    newest.extend(older);
+/// A fact as something that is told: its text is the content, and when it began to hold its time.
+pub(super) fn remembered_fact(fact: Fact) -> Remembered {
+    let item = Item {
+        seq: fact.seq,
+        id: fact.id,
+        sender_id: fact.user_id.clone(),
+        user_id: fact.user_id,
+        conversation_id: None,
+        role: ROLE_USER.to_owned(),
+        sender: None,
+        caption: None,
+        content: fact.text,
+        content_type: "text".to_owned(),
+        timestamp: fact.valid_from.clone(),
+        metadata: Map::new(),
+        extra: Map::new(),
+    };
+    let told = Told::Fact {
+        subject: fact.subject,
+        key: fact.key,
+        source_item_id: fact.source_item_id,
+        valid_from: fact.valid_from,
+        valid_to: fact.valid_to,
+    };
+    let at = clock::parse(&item.timestamp).unwrap_or_default();
+    Remembered { item, told, at, with_caption: None }
+}
+
+/// Two lists as one, newest first, each item once.
+pub(super) fn united(mut newest: Vec<Item>, others: Vec<Item>) -> Vec<Item> {
+    let known: HashSet<i64> = newest.iter().map(|known| known.seq).collect();
+    newest.extend(others.into_iter().filter(|found| !known.contains(&found.seq)));
     newest
 }
 
 /// Without memory there is an answer all the same; what the caller did wrong stays a failure.
-fn tolerate(fetched: Result<Vec<Remembered>, Failure>) -> Result<Recollection, Failure> {
-    let failure = match fetched {
-        Ok(items) => {
-            return Ok(Recollection { items, trouble: None });
-        }
-        Err(failure) => failure,
-    };
+pub(super) fn trouble(failure: Failure) -> Result<Trouble, Failure> {
     let error = match failure.kind {
         Kind::PermissionDenied
         | Kind::Conflict
@@ -199,67 +153,40 @@ fn tolerate(fetched: Result<Vec<Remembered>, Failure>) -> Result<Recollection, F
         | Kind::Internal => MEMORY_ERROR,
     };
     log::warn!("answering without memory service=memory error={error} cause={failure}");
-    Ok(Recollection {
-        items: Vec::new(),
-        trouble: Some(Trouble { error: error.to_owned(), error_detail: Some(failure.message) }),
-    })
-}
-
-fn history_path(user_id: &str) -> String {
-    format!("history/{}?limit={HISTORY_ITEMS_MAX}", segment(user_id))
-}
-
-fn conversation_path(user_id: &str, conversation_id: &str) -> String {
-    format!(
-        "history/{}/conversation/{}?limit={CONVERSATION_ITEMS_MAX}",
-        segment(user_id),
-        segment(conversation_id)
-    )
+    Ok(Trouble { error: error.to_owned(), error_detail: Some(failure.message) })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn item(id: &str, timestamp: &str) -> Value {
-        json!({"id": id, "user_id": "u", "sender_id": "u", "content": id, "timestamp": timestamp})
-    }
-
-    #[test]
-    fn paths_carry_ids_as_one_segment() {
-        assert_eq!(history_path("a/b"), "history/a%2Fb?limit=500");
-        assert_eq!(conversation_path("u", "c?d"), "history/u/conversation/c%3Fd?limit=1000");
-    }
-
-    #[test]
-    fn what_is_no_item_is_left_out_and_what_has_no_time_takes_its_neighbours() {
-        let values =
-            vec![item("b", "1970-01-01T00:00:02Z"), json!({"end": true}), item("a", "yesterday")];
-        let items = understood(values);
-        let seen: Vec<(&str, i64)> = items.iter().map(|kept| (kept.text(), kept.at)).collect();
-        assert_eq!(seen, [("b", 2_000_000), ("a", 2_000_000)]);
+    fn item(id: &str, seq: i64, further: &Value) -> Item {
+        let mut value = json!({
+            "id": id, "seq": seq, "user_id": "u", "sender_id": "u", "content": id,
+            "timestamp": "1970-01-01T00:00:02Z"
+        });
+        value.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
     }
 
     #[test]
     fn a_picture_speaks_through_its_caption_and_a_display_name_before_an_id() {
-        let mut value = item("look", "t");
-        value["caption"] = json!("a red kite");
-        value["sender"] = json!("Ann");
-        let items = understood(vec![value, item("plain", "t")]);
+        let further = json!({"caption": "a red kite", "sender": "Ann"});
+        let items = remembered([item("look", 1, &further), item("plain", 2, &json!({}))]);
         assert_eq!(items[0].text(), "look\na red kite");
         let speakers = utterances(&items).iter().map(|said| said.speaker).collect::<Vec<_>>();
         assert_eq!(speakers, ["Ann", "u"]);
+        assert_eq!(items[0].utterance().at, 2_000_000);
     }
 
     #[test]
     fn an_item_of_both_lists_is_kept_once() {
-        let newest = understood(vec![item("c", "t"), item("b", "t")]);
-        let conversation = understood(vec![item("b", "t"), item("a", "t")]);
-        let ids: Vec<String> =
-            united(newest, conversation).into_iter().map(|kept| kept.item.id).collect();
-        assert_eq!(ids, ["c", "b", "a"]);
+        let list = |seqs: &[i64]| seqs.iter().map(|seq| item("x", *seq, &json!({}))).collect();
+        let seqs: Vec<i64> =
+            united(list(&[3, 2]), list(&[2, 1])).iter().map(|item| item.seq).collect();
+        assert_eq!(seqs, [3, 2, 1]);
     }
 
     #[test]
@@ -274,17 +201,16 @@ mod tests {
                 Kind::Overloaded,
             ];
             let expected = if away.contains(&kind) { MEMORY_UNAVAILABLE } else { MEMORY_ERROR };
-            match tolerate(Err(failure)) {
+            match trouble(failure) {
                 Err(passed) => assert!(!passed.is_ours() && passed.kind == kind, "{kind:?}"),
-                Ok(told) => {
-                    let trouble = told.trouble.unwrap();
+                Ok(trouble) => {
                     assert_eq!(trouble.error, expected, "{kind:?}");
                     assert_eq!(trouble.error_detail.as_deref(), Some("why"));
                 }
             }
         }
         for theirs in [Kind::PermissionDenied, Kind::Validation] {
-            assert!(tolerate(Err(Failure::new(theirs, "why"))).is_err());
+            assert!(trouble(Failure::new(theirs, "why")).is_err());
         }
     }
 }

@@ -7,15 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     backplane::arguments::{given, subject},
     backplane::host::{Asked, Content, Host},
-    contract::cognition::{ContextReply, Hit, Trouble},
+    contract::cognition::{ContextReply, Hit, Trouble, Wanted},
     domain::{
         failure::{Failure, Kind},
         principal::Principal,
-        relevance::RECENCY_WEIGHT_DEFAULT,
     },
     services::cognition::{
         Cognition,
-        arguments::{limit, query},
+        arguments::{conditions, limit, max_tokens, query},
         bound,
         context::ContextAsked,
         insight, tools, written,
@@ -61,12 +60,25 @@ async fn context(
     caller: Principal,
     asked: Asked,
 ) -> Result<Content, Failure> {
+    let conversation_id = given(either(&asked, "conversation_id"));
+    let text = |name: &str| asked.query.get(name).cloned();
+    let wanted = Wanted {
+        conversation_only: asked.query.get("conversation_only").map(|text| text == "true"),
+        role: text("role"),
+        from: text("from"),
+        to: text("to"),
+        metadata: None,
+    };
     let asked = ContextAsked {
         user_id: user_of_path(&caller, &asked)?,
         query: query(either(&asked, "query"))?,
-        conversation_id: given(either(&asked, "conversation_id")),
+        conditions: conditions(wanted, conversation_id.as_deref())?,
+        conversation_id,
         limit: limit(asked.integer("limit")?),
+        max_tokens: max_tokens(asked.integer("max_tokens")?)?,
         recency_weight: weight(&asked)?,
+        include_facts: asked.query.get("include_facts").is_none_or(|text| text != "false"),
+        min_seq: asked.integer("min_seq")?,
     };
     let reply = cognition.context(asked).await?;
     Ok(Content::Items(entries(reply)?))
@@ -92,13 +104,10 @@ async fn entities(
 ) -> Result<Content, Failure> {
     let user_id = user_of_path(&caller, &asked)?;
     let conversation_id = asked.vars.get("conversation_id");
-    let recalled =
-        cognition.memory.all_or_conversation(&user_id, conversation_id.map(String::as_str)).await?;
-    if let Some(trouble) = &recalled.trouble {
-        return Ok(Content::Items(vec![error(trouble)]));
-    }
+    let mut recalled = cognition.recall(&user_id, conversation_id.map(String::as_str)).await?;
+    let trouble = recalled.trouble.take();
     let groups = cognition.judge(move || insight::grouped(&recalled.items)).await?;
-    let mut entries = Vec::with_capacity(groups.len());
+    let mut entries: Vec<Value> = trouble.as_ref().map(error).into_iter().collect();
     for (kind, entities) in &groups {
         let entities = written(entities)?;
         entries.push(json!({"type": "entity_group", "entity_type": kind, "entities": entities}));
@@ -125,12 +134,10 @@ fn either(asked: &Asked, name: &str) -> Option<String> {
     asked.vars.get(name).or_else(|| asked.query.get(name)).cloned()
 }
 
-fn weight(asked: &Asked) -> Result<f64, Failure> {
-    let Some(text) = asked.query.get("recency_weight") else {
-        return Ok(RECENCY_WEIGHT_DEFAULT);
-    };
+fn weight(asked: &Asked) -> Result<Option<f64>, Failure> {
+    let Some(text) = asked.query.get("recency_weight") else { return Ok(None) };
     let weight: Option<f64> = text.trim().parse().ok();
-    weight.filter(|weight| weight.is_finite()).ok_or_else(|| {
+    weight.filter(|weight| weight.is_finite()).map(Some).ok_or_else(|| {
         Failure::new(
             Kind::InvalidParameter,
             format!("recency_weight must be a number, not {text:?}"),

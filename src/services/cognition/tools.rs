@@ -1,8 +1,8 @@
 //! The tools of cognition: read the arguments, ask memory, judge, answer.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     backplane::arguments::{given, read, required, required_subject},
@@ -12,17 +12,21 @@ use crate::{
         SummarizeHistory,
     },
     domain::{
-        entities::entities, failure::Failure, principal::Principal,
-        relevance::RECENCY_WEIGHT_DEFAULT,
+        entities::entities,
+        failure::{Failure, Kind},
+        principal::Principal,
     },
     services::cognition::{
         Cognition,
-        arguments::{limit, query},
+        arguments::{conditions, limit, max_tokens, query},
         bound,
-        context::ContextAsked,
+        context::{ContextAsked, SearchAsked},
         insight, written,
     },
 };
+
+/// Time in which the index must begin to be made anew.
+const REINDEX_PATIENCE: Duration = Duration::from_secs(10);
 
 type Arguments = Map<String, Value>;
 
@@ -31,7 +35,10 @@ pub(super) fn add(host: Host, cognition: &Rc<Cognition>) -> Host {
     host.tool(
         "get_context",
         "Finds the stored items that matter most for a query, with what they mention and a summary.",
-        &["user_id", "query", "conversation_id", "limit", "recency_weight"],
+        &[
+            "user_id", "query", "conversation_id", "conversation_only", "role", "from", "to",
+            "metadata", "limit", "max_tokens", "recency_weight", "include_facts", "min_seq",
+        ],
         bound(cognition, get_context),
     )
     .tool(
@@ -43,7 +50,10 @@ pub(super) fn add(host: Host, cognition: &Rc<Cognition>) -> Host {
     .tool(
         "search_history",
         "Searches a user's stored items for words.",
-        &["user_id", "query", "limit", "include_conversations"],
+        &[
+            "user_id", "query", "limit", "include_conversations", "conversation_id",
+            "conversation_only", "role", "from", "to", "metadata", "min_seq",
+        ],
         bound(cognition, search_history),
     )
     .tool(
@@ -58,6 +68,27 @@ pub(super) fn add(host: Host, cognition: &Rc<Cognition>) -> Host {
         &["user_id", "content"],
         bound(cognition, extract_entities),
     )
+    .tool(
+        "reindex",
+        "Makes the index anew from memory, for services; /health shows how far it is.",
+        &[],
+        bound(cognition, reindex),
+    )
+}
+
+async fn reindex(
+    cognition: Rc<Cognition>,
+    caller: Principal,
+    _: Arguments,
+) -> Result<Value, Failure> {
+    if caller.confined_to().is_some() {
+        return Err(Failure::new(
+            Kind::PermissionDenied,
+            "the index is made anew for services only",
+        ));
+    }
+    cognition.index.make_anew(REINDEX_PATIENCE).await?;
+    Ok(json!({ "status": "begun" }))
 }
 
 async fn get_context(
@@ -66,12 +97,17 @@ async fn get_context(
     arguments: Arguments,
 ) -> Result<Value, Failure> {
     let asked: GetContext = read(arguments)?;
+    let conversation_id = given(asked.conversation_id);
     let asked = ContextAsked {
         user_id: required_subject(&caller, asked.user_id)?,
         query: query(asked.query)?,
-        conversation_id: given(asked.conversation_id),
+        conditions: conditions(asked.conditions, conversation_id.as_deref())?,
+        conversation_id,
         limit: limit(asked.limit),
-        recency_weight: asked.recency_weight.unwrap_or(RECENCY_WEIGHT_DEFAULT),
+        max_tokens: max_tokens(asked.max_tokens)?,
+        recency_weight: asked.recency_weight,
+        include_facts: asked.include_facts.unwrap_or(true),
+        min_seq: asked.min_seq,
     };
     written(&cognition.context(asked).await?)
 }
@@ -95,9 +131,9 @@ pub(super) async fn analyze(
     kind: Option<String>,
 ) -> Result<Value, Failure> {
     let kind = given(kind).unwrap_or_else(|| insight::ANALYSIS_DEFAULT.to_owned());
-    let recalled = cognition.memory.conversation(&user_id, &conversation_id).await?;
+    let (history, trouble) = cognition.history(&user_id, Some(&conversation_id)).await?;
     let reply = cognition
-        .judge(move || insight::analysis(kind, user_id, conversation_id, recalled))
+        .judge(move || insight::analysis(kind, user_id, conversation_id, &history, trouble))
         .await?;
     written(&reply)
 }
@@ -108,16 +144,17 @@ async fn search_history(
     arguments: Arguments,
 ) -> Result<Value, Failure> {
     let asked: SearchHistory = read(arguments)?;
-    let user_id = required_subject(&caller, asked.user_id)?;
-    let query = required("query", query(asked.query)?)?;
-    let with_conversations = asked.include_conversations.unwrap_or(true);
-    let recalled = cognition.memory.newest(&user_id).await?;
-    let reply = cognition
-        .judge(move || {
-            insight::found(user_id, query, limit(asked.limit), with_conversations, recalled)
-        })
-        .await?;
-    written(&reply)
+    let conversation_id = given(asked.conversation_id);
+    let asked = SearchAsked {
+        user_id: required_subject(&caller, asked.user_id)?,
+        query: required("query", query(asked.query)?)?,
+        conditions: conditions(asked.conditions, conversation_id.as_deref())?,
+        conversation_id,
+        limit: limit(asked.limit),
+        include_conversations: asked.include_conversations.unwrap_or(true),
+        min_seq: asked.min_seq,
+    };
+    written(&cognition.search(asked).await?)
 }
 
 async fn summarize_history(
@@ -128,10 +165,10 @@ async fn summarize_history(
     let asked: SummarizeHistory = read(arguments)?;
     let user_id = required_subject(&caller, asked.user_id)?;
     let conversation_id = given(asked.conversation_id);
-    let recalled =
-        cognition.memory.all_or_conversation(&user_id, conversation_id.as_deref()).await?;
-    let reply =
-        cognition.judge(move || insight::history(user_id, conversation_id, recalled)).await?;
+    let (history, trouble) = cognition.history(&user_id, conversation_id.as_deref()).await?;
+    let reply = cognition
+        .judge(move || insight::history(user_id, conversation_id, &history, trouble))
+        .await?;
     written(&reply)
 }
 

@@ -226,7 +226,9 @@ impl Conversations {
             Failure::new(Kind::BadReply, "memory did not confirm that it has forgotten")
                 .of_service("memory")
         })?;
-        Ok(Forgotten { user_id: user_id.to_owned(), deleted, withdrawn })
+        // A memory of before there were facts has none.
+        let facts = reply.get("facts").and_then(Value::as_u64).unwrap_or_default();
+        Ok(Forgotten { user_id: user_id.to_owned(), deleted, facts, withdrawn })
     }
 
     /// Asks cognition for `tool` in the caller's name.

@@ -9,13 +9,10 @@ use crate::{
         failure::Failure,
         published::{Published, Step},
     },
-    services::memory::{
-        live,
-        store::{self, Filter, Page},
-    },
+    services::memory::{changes, entries},
 };
 
-/// Items of other processes read from the log at once.
+/// Entries of other processes read from the log at once.
 const FILL_PAGE: i64 = 500;
 
 /// Stands between the log and the event bus; the writer's alone.
@@ -73,16 +70,16 @@ impl Announcer {
         upto: i64,
     ) -> Result<(), Failure> {
         while after < upto {
-            let page = Page::After(after, FILL_PAGE);
-            let items = store::page(connection, &Filter::default(), page)?;
             // Numbers may be missing: of items that were removed, or never stored.
-            let Some(last) = items.last() else { return Ok(()) };
-            after = last.seq;
-            let theirs = items.iter().filter(|item| item.seq <= upto);
-            let events: Vec<Broadcast> =
-                theirs.filter_map(|item| live::broadcast(item, item.seq)).collect();
+            let page = changes::page(connection, None, after, FILL_PAGE)?;
+            after = page.upto;
+            let theirs = page.entries.iter().filter(|entry| entry.seq <= upto);
+            let events: Vec<Broadcast> = theirs.filter_map(entries::broadcast).collect();
             if !events.is_empty() {
                 self.bus.publish(events);
+            }
+            if !page.more {
+                return Ok(());
             }
         }
         Ok(())

@@ -9,6 +9,8 @@ use crate::{
     services::memory::schema::memory_items,
 };
 
+/// The version of the schema that began with facts, as the database keeps it.
+const FACTS_SINCE: &str = "20261120000020";
 /// Rows of one kind of problem that are named.
 const NAMED_MAX: usize = 10;
 
@@ -42,6 +44,31 @@ pub fn findings(connection: &mut SqliteConnection) -> Result<Vec<String>, Failur
         problems.push(format!("{beyond} items have sequence numbers that were not given out"));
     }
     let (mut no_json, mut changed) = (Vec::new(), Vec::new());
+    // Changes have numbers of the log since the third version.
+    if database::versions(connection)?.len() >= 3 {
+        let astray = database::count(
+            connection,
+            "SELECT count(*) AS count FROM memory_changes WHERE seq > \
+             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0) \
+             OR seq IN (SELECT seq FROM memory_items) \
+             OR (kind = 'changed' AND item_seq NOT IN (SELECT seq FROM memory_items))",
+        )?;
+        if astray > 0 {
+            problems.push(format!("{astray} changes are not of this log"));
+        }
+    }
+    if database::versions(connection)?.iter().any(|version| version.as_str() >= FACTS_SINCE) {
+        let astray = database::count(
+            connection,
+            "SELECT count(*) AS count FROM memory_facts AS f WHERE f.seq < 1 OR f.seq > \
+             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0) \
+             OR f.seq IN (SELECT seq FROM memory_items) OR NOT EXISTS (SELECT 1 FROM \
+             memory_changes AS c WHERE c.item_seq = f.seq AND c.kind = 'fact')",
+        )?;
+        if astray > 0 {
+            problems.push(format!("{astray} facts are not of this log"));
+        }
+    }
     // Storing knows a hash since the second version of the schema.
     if database::versions(connection)?.len() < 2 {
         return Ok(problems);

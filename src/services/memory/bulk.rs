@@ -90,6 +90,7 @@ impl Memory {
             Written::Stored { .. }
             | Written::Known { .. }
             | Written::Changed(_)
+            | Written::Remembered(_)
             | Written::Removed(_) => {
                 return Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"));
             }

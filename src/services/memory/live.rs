@@ -14,7 +14,7 @@ use crate::{
     contract::item::Item,
     domain::{failure::Failure, sse},
     services::memory::{
-        Memory,
+        Memory, entries,
         store::{Filter, Page},
     },
 };
@@ -56,7 +56,7 @@ impl Memory {
         let subscribe = Subscribe {
             user: filter.user_id.clone(),
             conversation: filter.conversation_id.clone(),
-            face: 0,
+            face: entries::FACE_ITEMS,
         };
         let events = self.bus.subscribe(subscribe).await?;
         let seq = self.catch_up(out, &filter, seq).await?;
@@ -85,7 +85,7 @@ impl Memory {
 }
 
 /// Why a stream ended before its reader wanted.
-enum Trouble {
+pub(super) enum Trouble {
     Failed(Failure),
     Ended,
 }
@@ -130,7 +130,7 @@ pub(super) fn broadcast(item: &Item, seq: i64) -> Option<Broadcast> {
             conversation: item.conversation_id.as_deref().map(Into::into),
             seq,
             kind: "item",
-            faces: Arc::new(vec![Bytes::from(sse::render(Some(seq), &json))]),
+            faces: Arc::new(entries::Stored { seq, json }),
         }),
         Err(error) => {
             log::error!("item not announced seq={seq} cause={error}");

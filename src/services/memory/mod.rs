@@ -3,9 +3,13 @@
 mod announcer;
 pub mod audit;
 mod bulk;
+mod changes;
 mod condition;
+mod entries;
+mod facts;
 pub mod intake;
 mod live;
+mod numbers;
 mod schema;
 mod shapes;
 mod shelf;
@@ -41,7 +45,7 @@ use crate::{
     },
 };
 use announcer::Announcer;
-use store::{Filter, Page, Updated};
+use store::{Filter, Page, Removed, Updated};
 use writer::{Write, Writer, Written};
 
 /// The schema, oldest first.
@@ -184,9 +188,10 @@ impl Memory {
                 item: Some(*item),
                 same_body: Some(same_body),
             }),
-            Written::StoredAll(_) | Written::Changed(_) | Written::Removed(_) => {
-                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
-            }
+            Written::StoredAll(_)
+            | Written::Changed(_)
+            | Written::Remembered(_)
+            | Written::Removed(_) => Err(wrong_answer()),
         }
     }
 
@@ -205,19 +210,18 @@ impl Memory {
         let (user_id, id) = (user_id.to_owned(), id.to_owned());
         let change = Write::Update { user_id, id: id.clone(), changes: Box::new(changes) };
         match self.write(change).await? {
-            Written::Changed(Updated::Now(item)) => Ok(*item),
+            Written::Changed(Updated::Now(item, _)) => Ok(*item),
             Written::Changed(Updated::Unknown) => Err(Failure::not_found("item", id)),
             Written::Changed(Updated::TooLarge) => Err(intake::attached_too_much("metadata")),
             Written::Stored { .. }
             | Written::Known { .. }
             | Written::StoredAll(_)
-            | Written::Removed(_) => {
-                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
-            }
+            | Written::Remembered(_)
+            | Written::Removed(_) => Err(wrong_answer()),
         }
     }
 
-    /// Removes one item of `user_id`, or everything of them; says how many.
+    /// Removes one item of `user_id`, or everything of them, facts included; says how much.
     ///
     /// # Errors
     /// As [`Memory::store`].
@@ -226,17 +230,16 @@ impl Memory {
         caller: &Principal,
         user_id: &str,
         id: Option<&str>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Removed, Failure> {
         caller.must_act_for(user_id)?;
         let (user_id, id) = (user_id.to_owned(), id.map(str::to_owned));
         match self.write(Write::Remove { user_id, id }).await? {
-            Written::Removed(count) => Ok(count),
+            Written::Removed(removed) => Ok(removed),
             Written::Stored { .. }
             | Written::Known { .. }
             | Written::StoredAll(_)
-            | Written::Changed(_) => {
-                Err(Failure::new(Kind::Internal, "the writer gave a wrong answer"))
-            }
+            | Written::Changed(_)
+            | Written::Remembered(_) => Err(wrong_answer()),
         }
     }
 
@@ -283,6 +286,11 @@ impl Memory {
     async fn write(&self, write: Write) -> Result<Written, Failure> {
         self.writer.write(write, context::current_or(WRITE_PATIENCE).deadline).await
     }
+}
+
+/// What the writer never answers to what it was asked.
+fn wrong_answer() -> Failure {
+    Failure::new(Kind::Internal, "the writer gave a wrong answer")
 }
 
 /// Items as values, for an answer.

@@ -3,6 +3,10 @@
 use crate::{
     backplane::{host::Host, shape::Shape},
     contract::{
+        fact::{
+            ExportUser, Exported, FactForgotten, ForgetFact, Recall, RecallReply, Remember,
+            Remembered,
+        },
         item::{Item, STORE_INPUTS, Stored, Verdicts},
         memory::{
             Forgotten, ItemChanged, MessageChanged, OfItem, OfMessage, OfUser, StoreInput,
@@ -33,4 +37,14 @@ pub(super) fn shaped(host: Host) -> Host {
         // It may answer null, which no schema of an object allows.
         .shaped("get_message", Shape::taking::<OfMessage>(&["message_id"]).reading())
         .shaped("forget_user", forget)
+        .shaped(
+            "remember",
+            Shape::taking::<Remember>(&["subject", "text"]).answering::<Remembered>().adding(),
+        )
+        .shaped("recall", Shape::taking::<Recall>(&[]).answering::<RecallReply>().reading())
+        .shaped(
+            "forget",
+            Shape::taking::<ForgetFact>(&["fact_id"]).answering::<FactForgotten>().changing(),
+        )
+        .shaped("export_user", Shape::taking::<ExportUser>(&[]).answering::<Exported>().reading())
 }

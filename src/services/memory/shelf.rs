@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use crate::{
     backplane::database::{self, Turns, failure_of, storage_failure},
+    contract::log::Numbered,
     domain::{
         failure::{Failure, Kind},
         storage_fault::Fault,
     },
-    services::memory::store,
+    services::memory::{changes, store},
 };
 
 /// Pause between attempts to open a store that failed, when nothing is to be written.
@@ -38,6 +39,8 @@ pub(super) struct Committed<T> {
     pub(super) result: T,
     /// The head of the log that it found, and the one it left.
     pub(super) heads: (i64, i64),
+    /// The mark that this process made in the log with its first transaction, before the rest.
+    pub(super) mark: Option<Numbered>,
 }
 
 /// A store that is written by this process, and perhaps by others.
@@ -53,6 +56,8 @@ pub(super) struct Shelf {
     head: i64,
     /// A look opens a store that failed not before then; a write does at once.
     looks_again: Instant,
+    /// Whether this process has marked in the log that it goes on with it.
+    marked: bool,
 }
 
 impl Shelf {
@@ -66,7 +71,8 @@ impl Shelf {
     ) -> Self {
         let inode = inode(&path);
         let looks_again = Instant::now();
-        Shelf { path, inode, connection: Some(connection), turns, patience, head, looks_again }
+        let (connection, marked) = (Some(connection), false);
+        Shelf { path, inode, connection, turns, patience, head, looks_again, marked }
     }
 
     /// The connection, if it is open.
@@ -121,17 +127,22 @@ impl Shelf {
         let Some(connection) = self.connection.as_mut() else {
             return Err(refused(Fault::Unopenable));
         };
+        let marked = self.marked;
         let done = database::be_patient(connection, left).and_then(|()| {
             connection.immediate_transaction(|connection| {
                 let before = store::log_head(connection)?;
+                // An empty log has the mark that it was made with.
+                let unmarked = !marked && before > 0;
+                let mark = unmarked.then(|| changes::began(connection)).transpose()?;
                 let result = work(connection)?;
-                Ok(Committed { result, heads: (before, store::log_head(connection)?) })
+                Ok(Committed { result, heads: (before, store::log_head(connection)?), mark })
             })
         });
         drop(turn);
         match done {
             Ok(committed) => {
                 self.head = committed.heads.1;
+                self.marked = true;
                 Ok(committed)
             }
             Err(error) => Err(self.judge(&error)),

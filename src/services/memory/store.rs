@@ -1,13 +1,20 @@
 //! The items in SQLite: rows, queries and writes.
 
+pub(super) use super::numbers::set_head;
+pub use super::numbers::{go_on_after, head, log_head};
+
 use diesel::{connection::DefaultLoadingMode, prelude::*};
 use serde_json::{Map, Value};
 
 use crate::{
     backplane::database::storage_failure,
-    contract::item::{ATTACHED_BYTES_MAX, Item},
+    contract::{
+        item::{ATTACHED_BYTES_MAX, Item},
+        log::Numbered,
+    },
     domain::failure::Failure,
     services::memory::{
+        changes, facts,
         intake::{Changes, NewItem},
         schema::{memory_items, store_id},
     },
@@ -15,7 +22,7 @@ use crate::{
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = memory_items)]
-struct Row {
+pub(super) struct Row {
     seq: i64,
     id: String,
     user_id: String,
@@ -47,6 +54,15 @@ struct NewRow<'a> {
     metadata: String,
     extra: String,
     body_hash: &'a str,
+}
+
+impl Row {
+    /// What its texts have, in bytes. Measured before it is parsed: as values it takes many times
+    /// its length.
+    pub(super) fn bytes(&self) -> usize {
+        let caption = self.caption.as_deref().map_or(0, str::len);
+        self.content.len() + self.metadata.len() + self.extra.len() + caption
+    }
 }
 
 impl From<Row> for Item {
@@ -119,8 +135,29 @@ pub fn page(
     filter: &Filter,
     page: Page,
 ) -> Result<Vec<Item>, Failure> {
+    Ok(page_upto(connection, filter, page, i64::MAX)?.items)
+}
+
+/// A page of items, and where it was cut.
+#[derive(Default)]
+pub(super) struct ItemPage {
+    pub(super) items: Vec<Item>,
+    /// The last number of a page that was cut short; `None` when there are no more.
+    pub(super) read_to: Option<i64>,
+}
+
+/// As [`page`], of the items up to a number.
+pub(super) fn page_upto(
+    connection: &mut SqliteConnection,
+    filter: &Filter,
+    page: Page,
+    upto: i64,
+) -> Result<ItemPage, Failure> {
     use memory_items::dsl;
     let mut query = dsl::memory_items.select(Row::as_select()).into_boxed();
+    if upto < i64::MAX {
+        query = query.filter(dsl::seq.le(upto));
+    }
     if let Some(user_id) = &filter.user_id {
         query = query.filter(dsl::user_id.eq(user_id));
     }
@@ -130,29 +167,27 @@ pub fn page(
     if !filter.members.is_empty() {
         query = query.filter(dsl::user_id.eq_any(&filter.members));
     }
-    query = match page {
-        Page::Newest(limit) => query.order(dsl::seq.desc()).limit(limit),
-        Page::After(seq, limit) => {
-            query.filter(dsl::seq.gt(seq)).order(dsl::seq.asc()).limit(limit)
-        }
-        Page::Before(seq, limit) => {
-            query.filter(dsl::seq.lt(seq)).order(dsl::seq.desc()).limit(limit)
-        }
+    let (query, limit) = match page {
+        Page::Newest(limit) => (query.order(dsl::seq.desc()), limit),
+        Page::After(seq, limit) => (query.filter(dsl::seq.gt(seq)).order(dsl::seq.asc()), limit),
+        Page::Before(seq, limit) => (query.filter(dsl::seq.lt(seq)).order(dsl::seq.desc()), limit),
     };
     // Row by row, so that no more than one row too many is ever held.
-    let mut items = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
     let mut bytes = 0;
-    for row in query.load_iter::<Row, DefaultLoadingMode>(connection).map_err(failed)? {
+    let rows = query.limit(limit).load_iter::<Row, DefaultLoadingMode>(connection);
+    for row in rows.map_err(failed)? {
         let row = row.map_err(failed)?;
-        bytes += row.content.len() + row.metadata.len() + row.extra.len();
-        bytes += row.caption.as_deref().map_or(0, str::len);
-        // Measured before it is parsed: as values it takes many times its length.
+        bytes += row.bytes();
         if bytes > PAGE_BYTES_MAX && !items.is_empty() {
-            break;
+            let read_to = items.last().map(|item| item.seq);
+            return Ok(ItemPage { items, read_to });
         }
         items.push(Item::from(row));
     }
-    Ok(items)
+    let full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);
+    let read_to = items.last().map(|item| item.seq).filter(|_| full);
+    Ok(ItemPage { items, read_to })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function of the error")]
@@ -188,42 +223,6 @@ pub fn find(
 /// `database_error`.
 pub fn identity(connection: &mut SqliteConnection) -> Result<String, Failure> {
     store_id::table.select(store_id::id).first(connection).map_err(|error| storage_failure(&error))
-}
-
-/// The newest sequence number ever given out; 0 before the first.
-///
-/// # Errors
-/// `database_error`.
-pub fn head(connection: &mut SqliteConnection) -> Result<i64, Failure> {
-    log_head(connection).map_err(|error| storage_failure(&error))
-}
-
-/// As [`head`].
-///
-/// # Errors
-/// The database's own, for the writer to judge.
-pub fn log_head(connection: &mut SqliteConnection) -> QueryResult<i64> {
-    // Not max(seq): the newest item may have been deleted, and its number is not used again.
-    diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
-        "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'memory_items'), 0)",
-    ))
-    .get_result(connection)
-}
-
-/// Gives out numbers after `head` only, and after its own.
-///
-/// # Errors
-/// The database's own.
-pub fn go_on_after(connection: &mut SqliteConnection, head: i64) -> QueryResult<()> {
-    connection.immediate_transaction(|connection| {
-        let own = log_head(connection)?;
-        diesel::sql_query("DELETE FROM sqlite_sequence WHERE name = 'memory_items'")
-            .execute(connection)?;
-        diesel::sql_query("INSERT INTO sqlite_sequence (name, seq) VALUES ('memory_items', ?)")
-            .bind::<diesel::sql_types::BigInt, _>(head.max(own))
-            .execute(connection)
-            .map(|_| ())
-    })
 }
 
 /// Stores an item, unless its owner has one of that id.
@@ -302,8 +301,8 @@ pub enum Inserted {
 /// What came of changing an item.
 #[derive(Clone, Debug)]
 pub enum Updated {
-    /// The item as it is now.
-    Now(Box<Item>),
+    /// The item as it is now, and the number of the change.
+    Now(Box<Item>, i64),
     /// The user has no such item.
     Unknown,
     /// Its metadata would be larger than [`ATTACHED_BYTES_MAX`].
@@ -350,7 +349,8 @@ pub fn update(
             dsl::metadata.eq(metadata),
         ))
         .execute(connection)?;
-    Ok(Updated::Now(Box::new(item)))
+    let at = changes::changed(connection, &item)?;
+    Ok(Updated::Now(Box::new(item), at))
 }
 
 /// Writes something that changes nothing.
@@ -361,6 +361,17 @@ pub fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
     diesel::sql_query("UPDATE sqlite_sequence SET seq = seq").execute(connection).map(|_| ())
 }
 
+/// What was removed.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// How many items.
+    pub count: usize,
+    /// How many facts.
+    pub facts: usize,
+    /// The entry of the log that says so, if there were any.
+    pub entry: Option<Numbered>,
+}
+
 /// Removes one item of a user, or all of them; says how many.
 ///
 /// # Errors
@@ -369,11 +380,21 @@ pub fn remove(
     connection: &mut SqliteConnection,
     user_id: &str,
     id: Option<&str>,
-) -> QueryResult<usize> {
+) -> QueryResult<Removed> {
     use memory_items::dsl;
     let theirs = dsl::memory_items.filter(dsl::user_id.eq(user_id));
-    match id {
-        Some(id) => diesel::delete(theirs.filter(dsl::id.eq(id))).execute(connection),
-        None => diesel::delete(theirs).execute(connection),
-    }
+    let Some(id) = id else {
+        let count = diesel::delete(theirs).execute(connection)?;
+        let facts = facts::remove_all(connection, user_id)?;
+        let any = count + facts > 0;
+        let entry = any.then(|| changes::forgotten(connection, user_id)).transpose()?;
+        return Ok(Removed { count, facts, entry });
+    };
+    let seq: Option<i64> = diesel::delete(theirs.filter(dsl::id.eq(id)))
+        .returning(dsl::seq)
+        .get_result(connection)
+        .optional()?;
+    let Some(seq) = seq else { return Ok(Removed::default()) };
+    let entry = Some(changes::removed(connection, user_id, seq, id)?);
+    Ok(Removed { count: 1, facts: 0, entry })
 }

@@ -14,8 +14,8 @@ use crate::{
         principal::Principal,
     },
     services::memory::{
-        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, intake, shapes,
-        store::{Filter, Page},
+        Memory, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, bulk, entries, facts, intake, shapes,
+        store::{Filter, Page, Removed},
         value, values,
     },
 };
@@ -23,7 +23,8 @@ use crate::{
 /// Memory's table.
 #[must_use]
 pub fn host(memory: &Memory) -> Host {
-    shapes::shaped(resources(tools(bulk::row(Host::new(), memory), memory), memory))
+    let host = resources(tools(bulk::row(Host::new(), memory), memory), memory);
+    shapes::shaped(facts::rows(entries::rows(host, memory), memory))
 }
 
 /// One row of the table: a tool whose work is a method below.
@@ -252,7 +253,7 @@ async fn remove_item(
     let of: OfItem = read(arguments)?;
     let user_id = required_subject(&caller, of.user_id)?;
     let id = required("item_id", of.item_id)?;
-    match memory.remove(&caller, &user_id, Some(&id)).await? {
+    match memory.remove(&caller, &user_id, Some(&id)).await?.count {
         0 => Err(Failure::not_found("item", id)),
         _ => Ok((user_id, id)),
     }
@@ -308,8 +309,9 @@ async fn forget_user(
     let of: OfItem = read(arguments)?;
     // Named, never guessed: it cannot be taken back.
     let user_id = required("user_id", of.user_id)?;
-    let deleted = memory.remove(&caller, &user_id, None).await?;
-    Ok(json!({"status": "forgotten", "user_id": user_id, "deleted": deleted}))
+    let Removed { count: deleted, facts, .. } = memory.remove(&caller, &user_id, None).await?;
+    let status = "forgotten";
+    Ok(json!({"status": status, "user_id": user_id, "deleted": deleted, "facts": facts}))
 }
 
 /// Whose items, and of which conversation, a path and its caller mean.

@@ -22,6 +22,7 @@ use crate::{
         metrics::Metrics,
         vitals::{House, Vitals},
     },
+    contract::log::{Entry, Numbered},
     domain::{
         budget::RestartBudget,
         failure::{Failure, Kind},
@@ -29,9 +30,11 @@ use crate::{
     services::memory::{
         announcer::Announcer,
         condition::Condition,
+        entries,
+        facts::{self, Noted},
         live,
         shelf::{Committed, Refused, Shelf},
-        store::{self, Inserted},
+        store::{self, Inserted, Updated},
         writer::{Job, Write, Written},
     },
 };
@@ -149,7 +152,8 @@ impl Thread {
     fn commit(&mut self, batch: Vec<Waiting>) {
         match self.transact(&batch) {
             Ok(committed) => {
-                let events = events(&batch, &committed.result);
+                let mark = committed.mark.iter().filter_map(entries::broadcast);
+                let events = mark.chain(events(&batch, &committed.result)).collect();
                 self.announcer.committed(self.shelf.connection(), committed.heads, events);
                 for (waiting, result) in batch.into_iter().zip(committed.result) {
                     answer(waiting.reply, Ok(result));
@@ -205,7 +209,7 @@ impl Thread {
     }
 }
 
-/// The events of what was stored now.
+/// The events of what was stored, changed and removed now, in the log's order.
 fn events(batch: &[Waiting], results: &[Written]) -> Vec<Broadcast> {
     let mut events = Vec::with_capacity(batch.len());
     for (waiting, written) in batch.iter().zip(results) {
@@ -219,6 +223,16 @@ fn events(batch: &[Waiting], results: &[Written]) -> Vec<Broadcast> {
                         events.extend(live::broadcast(&new.item, *seq));
                     }
                 }
+            }
+            (_, Written::Changed(Updated::Now(item, seq))) => {
+                let entry = Entry::Changed(item.clone());
+                events.extend(entries::broadcast(&Numbered { seq: *seq, entry }));
+            }
+            (_, Written::Remembered(Noted::Now { entries, .. })) => {
+                events.extend(entries.iter().filter_map(entries::broadcast));
+            }
+            (_, Written::Removed(removed)) => {
+                events.extend(removed.entry.iter().filter_map(entries::broadcast));
             }
             _ => {}
         }
@@ -238,9 +252,11 @@ fn apply(connection: &mut SqliteConnection, write: &Write) -> QueryResult<Writte
         Write::Update { user_id, id, changes } => {
             Written::Changed(store::update(connection, user_id, id, changes)?)
         }
+        Write::Remember(new) => Written::Remembered(facts::remember(connection, new)?),
+        Write::Forget { user_id, id } => Written::Removed(facts::remove(connection, user_id, id)?),
         Write::Probe => {
             store::touch(connection)?;
-            Written::Removed(0)
+            Written::Removed(store::Removed::default())
         }
         Write::Remove { user_id, id } => {
             Written::Removed(store::remove(connection, user_id, id.as_deref())?)

@@ -30,9 +30,10 @@ use crate::{
     services::memory::{
         announcer::Announcer,
         condition::Condition,
+        facts::{NewFact, Noted},
         intake::{Changes, NewItem},
         shelf::Shelf,
-        store::{self, Inserted, Updated},
+        store::{self, Inserted, Removed, Updated},
         thread::Thread,
     },
 };
@@ -58,6 +59,15 @@ pub enum Write {
         id: String,
         /// What changes.
         changes: Box<Changes>,
+    },
+    /// A new fact, which may take the place of others; known ids change nothing.
+    Remember(Box<NewFact>),
+    /// Removes one fact.
+    Forget {
+        /// Whose.
+        user_id: String,
+        /// Which.
+        id: String,
     },
     /// Writes nothing new, to see whether the store takes writes again.
     Probe,
@@ -89,8 +99,10 @@ pub enum Written {
     StoredAll(Vec<Inserted>),
     /// What came of the change.
     Changed(Updated),
-    /// How many were removed.
-    Removed(usize),
+    /// What came of a fact.
+    Remembered(Noted),
+    /// What was removed.
+    Removed(Removed),
 }
 
 /// What the writer's thread is given.

@@ -78,6 +78,7 @@ async fn an_actor_that_falls_too_often_ends_the_process_with_a_code() {
         writer: None,
         outbox: None,
         log: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };
@@ -187,7 +188,7 @@ async fn memory_lists_no_settings_that_have_no_effect_there() {
     let said = help.stdout();
     assert!(said.contains("STORE_POLL_INTERVAL"), "{said}");
     for variable in ["CALL_TIMEOUT", "CIRCUIT_BREAKER", "MEMORY_SERVICE_URL", "SERVICE_DISCOVERY"] {
-        assert!(!said.contains(variable), "{variable}");
+        assert!(!said.contains(&format!("[env: {variable}")), "{variable}");
     }
     // What a compose file gives all services alike is no mistake there.
     let data = tempfile::tempdir().unwrap();

@@ -54,12 +54,13 @@ impl Cluster {
         self.memory.stop().await;
     }
 
-    /// Returns once core follows memory's log: from then on what is stored is streamed.
+    /// Returns once core follows memory's log, from when on what is stored is streamed, and
+    /// cognition does.
     pub(crate) async fn until_followed(&self) {
         let memory = self.memory.anonymous();
-        eventually("core follows memory's log", || async {
+        eventually("core and cognition follow memory's log", || async {
             let metrics = memory.get("/metrics").await.text();
-            metrics.lines().any(|line| line == "event_subscribers 1")
+            metrics.lines().any(|line| line == "event_subscribers 2")
         })
         .await;
     }
@@ -126,7 +127,7 @@ impl Builder {
         };
         let own = ["--data-dir", &directory(Role::Memory)];
         let memory = start(memory_door, Role::Memory, &own, self.memory);
-        let own = ["--memory-service-url", &memory_url];
+        let own = ["--data-dir", &directory(Role::Cognition), "--memory-service-url", &memory_url];
         let cognition = start(cognition_door, Role::Cognition, &own, self.cognition);
         let own = [
             "--data-dir",

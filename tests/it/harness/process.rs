@@ -56,9 +56,7 @@ impl RealProcess {
         let data = data.display().to_string();
         let mut arguments = vec![role, "--port", "0", "--workers", "1"];
         arguments.extend(["--jwt-secret-key", SECRET]);
-        if role != "cognition" {
-            arguments.extend(["--data-dir", &data]);
-        }
+        arguments.extend(["--data-dir", &data]);
         arguments.extend(further);
         RealProcess::start(&arguments)
     }

@@ -133,6 +133,7 @@ async fn serve(
         writer: None,
         outbox: None,
         log: None,
+        index: None,
         metrics: ground.metrics.clone(),
         drain: ground.drain.clone(),
     };

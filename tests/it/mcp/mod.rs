@@ -19,5 +19,6 @@ mod server_hostile;
 mod server_life;
 mod upstream;
 mod upstream_hostile;
+mod upstream_old;
 mod upstream_peer;
 mod upstream_stdio;

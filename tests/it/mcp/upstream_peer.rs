@@ -229,6 +229,13 @@ pub(super) fn upstreams() -> Upstreams {
     Upstreams::start(Surroundings { variables: Arc::new(variables), helper: None }).unwrap()
 }
 
+/// The same, whose children end with this process.
+pub(super) fn bound_upstreams() -> Upstreams {
+    let variables = std::env::vars().collect();
+    let helper = Some(env!("CARGO_BIN_EXE_cortex").into());
+    Upstreams::start(Surroundings { variables: Arc::new(variables), helper }).unwrap()
+}
+
 pub(super) fn web(all: &Upstreams, url: String, limits: Limits) -> Upstream {
     let remote = Remote {
         url,

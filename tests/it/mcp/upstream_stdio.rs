@@ -9,11 +9,13 @@ use cortex::{
 };
 use futures_util::future::join_all;
 
-use super::upstream_peer::{call, child, old_server, program, quick, says, shell, tool, upstreams};
+use super::upstream_peer::{
+    bound_upstreams, call, child, old_server, program, quick, says, shell, tool, upstreams,
+};
 use crate::harness::{eventually, within};
 
 /// Start and kill cycles in the suite; `UPSTREAM_CYCLES` asks for more.
-const CYCLES: usize = 100;
+const CYCLES: usize = 1000;
 
 /// The pids that a marker file collected.
 fn pids(marker: &Path) -> Vec<String> {
@@ -205,6 +207,34 @@ async fn a_child_sees_only_the_variables_it_is_given() {
     program.env.insert("GIVEN".to_owned(), cortex::contract::upstream::Secret("g".to_owned()));
     let upstream = child(&all, program, quick());
     assert_eq!(content(&upstream.call_tool(tool("t"), &call()).await.unwrap()), "g:none:path");
+}
+
+#[tokio::test]
+async fn a_child_is_killed_when_whoever_started_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("pids");
+    // A child that is deaf to everything but SIGKILL, as its input's end is nothing to it.
+    let deaf =
+        format!("trap '' TERM HUP; echo $$ >> {}; while :; do sleep 1; done", marker.display());
+    let script = format!("{} mcp-child $$ -- sh -c \"$0\" & wait", env!("CARGO_BIN_EXE_cortex"));
+    let mut parent =
+        tokio::process::Command::new("sh").args(["-c", &script, &deaf]).spawn().unwrap();
+    eventually("it runs", || async { pids(&marker).len() == 1 }).await;
+    assert!(!is_gone(&pids(&marker)[0]));
+    parent.kill().await.unwrap();
+    all_gone("it is killed too", &marker).await;
+}
+
+#[tokio::test]
+async fn a_child_that_ends_with_this_process_is_like_any_other() {
+    let all = bound_upstreams();
+    let upstream = child(&all, old_server(&says("$PPID")), quick());
+    let text = content(&upstream.call_tool(tool("t"), &call()).await.unwrap());
+    assert_eq!(text, std::process::id().to_string(), "nothing stands between");
+    let missing = Program { command: "/does/not/exist".to_owned(), ..program("") };
+    let once = Limits { retries_max: 0, ..quick() };
+    let failure = child(&all, missing, once).meet(&call()).await.unwrap_err();
+    assert!(failure.to_string().contains("exit status"), "{failure}");
 }
 
 #[tokio::test]

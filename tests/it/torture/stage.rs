@@ -288,8 +288,9 @@ fn arguments(
         Seat::CognitionA | Seat::CognitionB => (to("cognition", "memory"), String::new()),
         Seat::MemoryA | Seat::MemoryB => (String::new(), String::new()),
     };
+    arguments.extend(["--data-dir", &directory]);
     if seat.role() != "cognition" {
-        arguments.extend(["--data-dir", &directory, "--stream-keep-alive", "1"]);
+        arguments.extend(["--stream-keep-alive", "1"]);
     }
     if seat.role() != "memory" {
         arguments.extend(["--memory-service-url", &memory]);

@@ -1,4 +1,7 @@
-//! Cognition as its callers see it, with a real socket where memory is, or nothing there.
+//! Cognition as its callers see it, with an index on disk, and a real socket where memory is, or
+//! nothing there.
+
+mod seen;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +13,7 @@ use super::*;
 use crate::{
     backplane::{
         client::ClientsShared,
-        config::{Calls, Services},
+        config::{Calls, Index as IndexSettings, Services, Understanding},
         discovery::{Discovery, DiscoveryActor, Register, Source},
         host::{Asked, Content},
         token::Tokens,
@@ -25,6 +28,10 @@ struct Settings {
     calls: Calls,
     #[command(flatten)]
     services: Services,
+    #[command(flatten)]
+    index: IndexSettings,
+    #[command(flatten)]
+    understanding: Understanding,
 }
 
 /// Cognition with a memory that knows the answers to some paths.
@@ -32,7 +39,9 @@ struct Rig {
     host: Host,
     metrics: Metrics,
     memory: Option<ServerHandle>,
+    index: Index,
     _discovery: Discovery,
+    _data: tempfile::TempDir,
 }
 
 impl Rig {
@@ -74,8 +83,13 @@ impl Rig {
     }
 
     async fn at(url: String, memory: Option<ServerHandle>) -> Rig {
-        let Settings { calls, services } = Settings::parse_from(["test", "--max-retries", "0"]);
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().display().to_string();
+        let arguments =
+            ["test", "--max-retries", "0", "--data-dir", &folder, "--index-wait-max", "0.05"];
+        let Settings { calls, services, index, understanding } = Settings::parse_from(arguments);
         let (house, metrics, calls) = (House::new(), Metrics::new("cognition"), Arc::new(calls));
+        let index = Index::open(&index, &metrics).unwrap();
         let discovery = DiscoveryActor::start(&house, &metrics, &calls, &services);
         let register =
             Register { service: "memory".to_owned(), urls: vec![url], source: Source::Runtime };
@@ -89,12 +103,24 @@ impl Rig {
             own_name: "cognition",
         };
         let clients = Clients::new(shared, "test".to_owned());
+        let cognition = Cognition::new(clients, index.clone(), metrics.clone(), understanding);
         Rig {
-            host: Rc::new(Cognition::new(clients, metrics.clone())).host(),
+            host: Rc::new(cognition).host(),
             metrics,
             memory,
+            index,
             _discovery: discovery,
+            _data: data,
         }
+    }
+
+    /// Has this in the index, as the follower would bring it.
+    async fn indexed(self, entries: Vec<(i64, Value)>) -> Rig {
+        let batch: Vec<(i64, String)> =
+            entries.iter().map(|(seq, entry)| (*seq, entry.to_string())).collect();
+        let upto = batch.last().unwrap().0;
+        self.index.apply_written(Arc::new(batch), upto).await.unwrap();
+        self
     }
 
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
@@ -140,13 +166,18 @@ fn item(seq: i64, conversation: &str, content: &str) -> Value {
     })
 }
 
-fn answers() -> Vec<(&'static str, u16, Value)> {
-    let newest = json!([item(3, "d", "lunch"), item(2, "c", "red kite, mail a@b.org")]);
-    let conversation = json!([item(2, "c", "red kite, mail a@b.org"), item(1, "c", "old kite")]);
+/// What was said, in the index.
+fn said() -> Vec<(i64, Value)> {
     vec![
-        ("history/u?limit=500", 200, newest),
-        ("history/u/conversation/c?limit=1000", 200, conversation),
+        (1, json!({"stored": item(1, "c", "old kite")})),
+        (2, json!({"stored": item(2, "c", "red kite, mail a@b.org")})),
+        (3, json!({"stored": item(3, "d", "lunch")})),
     ]
+}
+
+/// A memory that has come to this number.
+fn head(seq: i64) -> Vec<(&'static str, u16, Value)> {
+    vec![("log/head", 200, json!([{ "seq": seq }]))]
 }
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -155,23 +186,28 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[actix::test]
-async fn tools_answer_from_what_memory_holds() {
-    let rig = Rig::with(&answers()).await;
-    let reply = rig.call("get_context", json!({"query": "kite"})).await.unwrap();
-    assert_eq!(ids(&reply["context"]), ["2", "3"]);
+async fn tools_answer_from_what_the_index_holds() {
+    let rig = Rig::with(&head(3)).await.indexed(said()).await;
+    let reply = rig.call("get_context", json!({"query": "lunch"})).await.unwrap();
+    assert_eq!(ids(&reply["context"])[0], "3");
+    assert_eq!(reply["context"][0]["reasons"]["terms"], json!(["lunch"]));
+    assert_eq!((&reply["index_seq"], reply.get("error")), (&json!(3), None));
     let asked = json!({"query": "kite", "conversation_id": "c", "limit": 2});
     let reply = rig.call("get_context", asked).await.unwrap();
-    assert_eq!(ids(&reply["relevant_items"]), ["2", "1"]);
+    let mut found = ids(&reply["relevant_items"]);
+    found.sort_unstable();
+    assert_eq!(found, ["1", "2"]);
     let text = rig.metrics.render(&House::new());
     assert!(text.contains("context_generation_total 2"), "{text}");
 
     let asked = json!({"conversation_id": "c", "analysis_type": "summary"});
     let reply = rig.call("analyze_conversation", asked).await.unwrap();
     assert_eq!(reply["results"]["message_count"], json!(2));
-    let reply = rig.call("search_history", json!({"query": "kite"})).await.unwrap();
-    assert_eq!(ids(&reply["results"]), ["2"]);
+    let reply = rig.call("search_history", json!({"query": "lunch"})).await.unwrap();
+    assert_eq!(ids(&reply["results"]), ["3"]);
+    assert_eq!(reply["results"][0]["_conversation_data"]["message_count"], json!(1));
     let reply = rig.call("summarize_history", json!({})).await.unwrap();
-    assert_eq!(reply["summary"]["time_span"], json!("1 minute"));
+    assert_eq!(reply["summary"]["time_span"], json!("2 minutes"));
     let reply = rig.call("summarize_history", json!({"conversation_id": "c"})).await.unwrap();
     assert_eq!(reply["summary"]["key_points"][0], json!("old kite"));
     rig.end().await;
@@ -179,20 +215,23 @@ async fn tools_answer_from_what_memory_holds() {
 
 #[actix::test]
 async fn resources_list_the_same_as_typed_objects() {
-    let rig = Rig::with(&answers()).await;
+    let rig = Rig::with(&head(3)).await.indexed(said()).await;
     let query = [("query", "lunch"), ("limit", "1"), ("user_id", "u")];
     let entries = rig.read("context/u", &query).await.unwrap();
     let types: Vec<&Value> = entries.iter().map(|entry| &entry["type"]).collect();
     assert_eq!(types, ["metadata", "summary", "entities", "item"]);
     assert_eq!(entries[0]["query"], json!("lunch"));
     assert_eq!(entries[3]["content"], json!("lunch"));
-    assert_eq!(entries[3]["data"]["relevance_score"], json!(1.0));
+    assert_eq!(entries[3]["data"]["reasons"]["signals"], json!(["terms"]));
 
     let entries = rig.read("context/u/query/red%20kite", &[]).await.unwrap();
     assert_eq!(entries[3]["id"], json!("2"));
     let entries = rig.read("context/u/conversation/c", &[]).await.unwrap();
     assert_eq!(entries[0]["conversation_id"], json!("c"));
     assert_eq!(entries[0]["count"], json!(3));
+    let only = [("conversation_only", "true"), ("min_seq", "3")];
+    let entries = rig.read("context/u/conversation/c", &only).await.unwrap();
+    assert_eq!(entries[0]["count"], json!(2));
     let entries = rig.read("conversation_analysis/c/topics", &[]).await.unwrap();
     assert_eq!(entries[0]["results"]["keywords"][0]["word"], json!("kite"));
     for path in ["entities/u", "entities/u/conversation/c"] {
@@ -204,37 +243,43 @@ async fn resources_list_the_same_as_typed_objects() {
 }
 
 #[actix::test]
-async fn without_memory_every_answer_is_empty_and_says_why() {
-    let rig = Rig::without_memory().await;
-    let asked = json!({"query": "q", "conversation_id": "c"});
-    for (tool, empty) in [
-        ("get_context", ("context", json!([]))),
-        ("analyze_conversation", ("message_count", json!(0))),
-        ("search_history", ("results", json!([]))),
+async fn without_memory_every_answer_is_of_the_index_and_says_why() {
+    let rig = Rig::without_memory().await.indexed(said()).await;
+    let asked = json!({"query": "kite", "conversation_id": "c"});
+    for (tool, told) in [
+        ("get_context", ("count", json!(3))),
+        ("analyze_conversation", ("message_count", json!(2))),
+        ("search_history", ("count", json!(2))),
         ("summarize_history", ("user_id", json!("u"))),
     ] {
         let reply = rig.call(tool, asked.clone()).await.unwrap();
         assert_eq!(reply["error"], json!(MEMORY_UNAVAILABLE), "{tool}");
         assert!(reply["error_detail"].is_string(), "{tool}");
-        assert_eq!(reply[empty.0], empty.1, "{tool}");
+        assert_eq!(reply[told.0], told.1, "{tool}");
     }
     let entries = rig.read("context/u", &[]).await.unwrap();
     assert_eq!(entries[1]["type"], json!("error"));
     let entries = rig.read("entities/u", &[]).await.unwrap();
     assert_eq!(entries[0]["error"], json!(MEMORY_UNAVAILABLE));
+    assert_eq!(entries[1]["entity_type"], json!("email"));
     let entries = rig.read("conversation_analysis/c/summary", &[]).await.unwrap();
     assert_eq!(entries[0]["error"], json!(MEMORY_UNAVAILABLE));
     let found = rig.call("extract_entities", json!({"content": "at 10:30"})).await.unwrap();
     let time = json!({"time": [{"type": "time", "value": "10:30"}]});
     assert_eq!(found, json!({"user_id": "u", "content": "at 10:30", "entities": time}));
+    // Who has to have seen no more than the index has need not ask memory.
+    let seen = rig.call("get_context", json!({"query": "kite", "min_seq": 3})).await.unwrap();
+    assert_eq!(seen.get("error"), None);
 }
 
 #[actix::test]
 async fn what_memory_refuses_is_the_callers_and_what_it_breaks_is_not() {
     let refusal = json!({"error": {"code": "permission_denied", "message": "no"}});
-    let rig = Rig::with(&[("history/u?limit=500", 403, refusal)]).await;
+    let rig = Rig::with(&[("log/head", 403, refusal)]).await;
     let refused = rig.call("get_context", json!({})).await.unwrap_err();
     assert_eq!(refused.kind, Kind::PermissionDenied);
+    rig.end().await;
+    let rig = Rig::with(&[]).await;
     let asked = json!({"conversation_id": "unheard of"});
     let reply = rig.call("analyze_conversation", asked).await.unwrap();
     assert_eq!(reply["error"], json!(MEMORY_ERROR), "a path memory does not have");
@@ -247,6 +292,11 @@ async fn what_is_asked_wrongly_is_refused_before_memory_is_asked() {
     for (tool, arguments, kind) in [
         ("get_context", json!({"user_id": "v"}), Kind::PermissionDenied),
         ("get_context", json!({"limit": "ten"}), Kind::Validation),
+        ("get_context", json!({"max_tokens": 0}), Kind::Validation),
+        ("get_context", json!({"from": "soon"}), Kind::Validation),
+        ("get_context", json!({"metadata": {"a": [1]}}), Kind::Validation),
+        ("get_context", json!({"conversation_only": true}), Kind::Validation),
+        ("reindex", json!({}), Kind::PermissionDenied),
         ("analyze_conversation", json!({}), Kind::Validation),
         ("search_history", json!({"query": " "}), Kind::Validation),
         ("summarize_history", json!({"user_id": "v"}), Kind::PermissionDenied),
