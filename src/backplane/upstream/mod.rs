@@ -196,7 +196,7 @@ impl Upstream {
     }
 
     /// One of its lists: all pages, within its bounds and [`crate::contract::upstream::Limits`].
-    /// Of what it did not declare it has none.
+    /// Of what it did not declare, or does not know, it has none.
     ///
     /// # Errors
     /// [`Trouble`], when not even the first page came.
@@ -218,6 +218,8 @@ impl Upstream {
                 Ok(Some((page, modern))) => {
                     reading.take(&page, modern).map_err(|missed| *missed.trouble)?
                 }
+                // Many declare resources and know no templates.
+                Err(Trouble::Refused(error)) if error.code == METHOD_NOT_FOUND => None,
                 Err(trouble) => return Err(trouble),
             };
             cursor = next;

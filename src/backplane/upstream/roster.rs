@@ -70,6 +70,16 @@ impl Upstreams {
         Ok(made)
     }
 
+    /// Whether [`Upstreams::put`] would take it.
+    ///
+    /// # Errors
+    /// `validation_error`, when its settings are wrong.
+    pub fn check(&self, spec: &UpstreamSpec) -> Result<(), Failure> {
+        crate::backplane::config::check_upstream(spec)?;
+        let inner = &self.inner;
+        Upstream::new(spec.clone(), inner.surroundings.clone(), inner.runtime.clone()).map(drop)
+    }
+
     /// Takes an upstream out; whether it was there.
     pub fn remove(&self, name: &str) -> bool {
         let inner = &self.inner;

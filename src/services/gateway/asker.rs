@@ -61,25 +61,26 @@ impl Asker {
                 all.retain(|ability, _| ABILITIES.contains(&ability.as_str()));
                 all
             });
-        // The newer era knows no sessions: what such a client says of one is not checked.
-        let parts = request.extensions.get::<http::request::Parts>().filter(|_| !modern);
-        let session = parts
-            .and_then(|parts| parts.headers.get("mcp-session-id")?.to_str().ok())
-            .map(Arc::from);
+        let name: Arc<str> = name_of(&visitor.principal).into();
+        let abilities = abilities.unwrap_or_default();
+        let session = if modern {
+            // The newer era knows no sessions: what such a client says of one is not checked. Where
+            // an upstream needs one to ask something, it is its user's, for what they can answer.
+            (!abilities.is_empty()).then(|| {
+                let able: Vec<&str> = abilities.keys().map(String::as_str).collect();
+                Arc::from(format!("{name} able to {}", able.join(" ")))
+            })
+        } else {
+            let parts = request.extensions.get::<http::request::Parts>();
+            let id = parts.and_then(|parts| parts.headers.get("mcp-session-id")?.to_str().ok());
+            id.map(Arc::from)
+        };
         let mut meta = request.meta.0.0.clone();
         // Newer clients say it with each request; for older ones it is said here.
         if !modern {
             meta.insert(LEVEL_META.to_owned(), level.clone());
         }
-        Ok(Asker {
-            name: name_of(&visitor.principal).into(),
-            peer: request.peer.clone(),
-            modern,
-            abilities: abilities.unwrap_or_default(),
-            session,
-            meta,
-            visitor,
-        })
+        Ok(Asker { name, peer: request.peer.clone(), modern, abilities, session, meta, visitor })
     }
 
     /// A call on their behalf, with `side` to turn to.

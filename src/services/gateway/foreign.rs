@@ -16,7 +16,7 @@ use crate::{
             gone_wrong,
             watching::{self, Changes},
         },
-        upstream::{Call, Change, Kind, Listing as Listed, METHOD_NOT_FOUND, Trouble, Upstream},
+        upstream::{Call, Change, Kind, Trouble, Upstream},
     },
     domain::failure::{Failure, Kind as FailureKind},
 };
@@ -64,12 +64,15 @@ pub(super) async fn ask(
 /// # Errors
 /// Why it did not say.
 pub(super) async fn list(upstream: &Upstream, call: &Call) -> Result<Listing, Failure> {
-    let (tools, resources, templates, prompts) = tokio::try_join!(
-        list_of(upstream, Kind::Tools, call),
-        list_of(upstream, Kind::Resources, call),
-        list_of(upstream, Kind::Templates, call),
-        list_of(upstream, Kind::Prompts, call),
-    )?;
+    let failed = |trouble: Trouble| trouble.into_failure(upstream.name());
+    // One first: a breaker that is half open lets one call through and refuses those beside it.
+    let tools = upstream.list(Kind::Tools, call).await.map_err(failed)?;
+    let (resources, templates, prompts) = tokio::try_join!(
+        upstream.list(Kind::Resources, call),
+        upstream.list(Kind::Templates, call),
+        upstream.list(Kind::Prompts, call),
+    )
+    .map_err(failed)?;
     for (kind, cut) in [
         ("tools", tools.cut),
         ("resources", resources.cut),
@@ -87,18 +90,6 @@ pub(super) async fn list(upstream: &Upstream, call: &Call) -> Result<Listing, Fa
         prompts: read(upstream, prompts.items),
         live: Vec::new(),
     })
-}
-
-/// One of its lists. Many servers declare resources and know no templates: a method that is not
-/// there is an empty list.
-async fn list_of(upstream: &Upstream, kind: Kind, call: &Call) -> Result<Listed, Failure> {
-    match upstream.list(kind, call).await {
-        Ok(listing) => Ok(listing),
-        Err(Trouble::Refused(error)) if error.code == METHOD_NOT_FOUND => {
-            Ok(Listed { items: Vec::new(), cut: None, ttl: None, private: false })
-        }
-        Err(trouble) => Err(trouble.into_failure(upstream.name())),
-    }
 }
 
 /// The entries that can be read; one that cannot does not keep the others from being shown.

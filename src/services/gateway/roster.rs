@@ -167,6 +167,7 @@ impl Roster {
         for spec in &new {
             self.must_not_pass_for_ours(spec)?;
             self.must_be_free(&spec.name)?;
+            self.gateway.upstreams.check(spec)?;
         }
         self.change(|specs| {
             specs.retain(|there| new.iter().all(|spec| spec.name != there.name));

@@ -232,7 +232,14 @@ impl ServerHandler for GatewayServer {
         for uri in subscription.accepted().resource_subscriptions.iter().flatten() {
             // What cannot be watched does not keep the rest from being told.
             match self.watch(&asker, uri).await {
-                Ok(changes) => watched.push((uri.clone(), changes)),
+                Ok(changes) => {
+                    watched.push((uri.clone(), changes));
+                    // The client was told that it listens before it was so: whatever came between is
+                    // made up for.
+                    if subscription.sink().notify_resource_updated(uri.clone()).await.is_err() {
+                        return Ok(());
+                    }
+                }
                 Err(failure) => log::info!("a resource cannot be watched cause={failure}"),
             }
         }

@@ -58,9 +58,13 @@ async fn calls_are_made_in_the_callers_name_and_reach_that_users_data_only() {
         assert!(read.result()["contents"][0]["text"].as_str().unwrap().contains("hers"));
         let refused = thief.ask("resources/read", json!({"uri": uri})).await;
         assert!(refused.answer["error"].is_object(), "{refused:?}");
+        // In the list, hyphens are escaped.
+        let escaped = uri.replace('-', "%2D");
         let listed = |guest| Guest::names(guest, "resources/list", "resources", "uri");
-        assert!(listed(&guest).await.contains(&uri));
-        assert!(!listed(&thief).await.contains(&uri));
+        assert!(listed(&guest).await.contains(&escaped));
+        assert!(!listed(&thief).await.contains(&escaped));
+        let read = guest.ask("resources/read", json!({"uri": escaped})).await;
+        assert!(read.result()["contents"][0]["text"].as_str().unwrap().contains("hers"));
     }
     cluster.stop().await;
 }

@@ -161,6 +161,7 @@ impl Guest {
                 params["requestState"] = required["requestState"].clone();
             }
             let more = self.once(method, params).await;
+            assert!(told.questions.len() < 20, "{method} asks without end: {more:?}");
             told.notices.extend(more.notices);
             told.answer = more.answer;
         }
@@ -217,7 +218,7 @@ pub(super) async fn notice(events: &mut Events) -> String {
 fn reply(question: &Value) -> Value {
     match question["method"].as_str().unwrap() {
         "elicitation/create" => json!({"action": "accept", "content":
-            {"username": "ann", "email": "ann@example.org", "name": "Ann", "color": "blue", "ok": true}}),
+            {"username": "ann", "email": "ann@example.org", "name": "Ann", "color": "blue", "context": "here", "ok": true}}),
         "sampling/createMessage" => json!({"role": "assistant", "model": "m",
             "content": {"type": "text", "text": "Paris"}}),
         "roots/list" => json!({"roots": [{"uri": "file:///home", "name": "home"}]}),
