@@ -99,7 +99,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 store::insert(&mut store, &item.into()).unwrap();
             }
             Step::Update(user, id) => {
-                let wish = Wish { content: Some(text), ..Wish::default() };
+                let mut wish = Wish { content: Some(text), ..Wish::default() };
+                // As every update has it: the audit knows by it what says something else now.
+                wish.metadata.insert("updated_at".to_owned(), "now".into());
                 store::update(&mut store, &name(user), &name(id), &wish).unwrap();
             }
             Step::Remove(user, id) => {
