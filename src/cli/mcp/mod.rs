@@ -3,6 +3,7 @@
 
 pub mod ask;
 mod bridge;
+mod wire;
 
 use std::sync::Arc;
 
@@ -102,9 +103,9 @@ pub async fn ask(command: ask::McpCommand) -> Outcome {
 pub async fn stdio(args: &McpArgs, url: &str) -> Outcome {
     let bearer = args.stdio.session.user(args.stdio.user.as_deref())?;
     let pass = Arc::new(move || bearer.token());
-    let (lines, written) = bridge::channel();
+    let (lines, written) = wire::channel();
     let bridge = bridge::Bridge::new(url, pass, lines).map_err(Trouble::plain)?;
-    let writing = tokio::spawn(bridge::write_lines(written, tokio::io::stdout()));
+    let writing = tokio::spawn(wire::write_lines(written, tokio::io::stdout()));
     bridge.run(tokio::io::stdin()).await;
     if writing.await.is_err() {
         log::debug!("the last lines were not written");
