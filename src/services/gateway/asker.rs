@@ -96,11 +96,9 @@ impl Asker {
     }
 }
 
-/// A client that is reached while its request is worked on. Notices go through a channel, so that
-/// they keep their order and come before the answer.
+/// A client that is told, and not asked. Notices go through a channel, so that they keep their order
+/// and come before the answer.
 pub(super) struct Reached {
-    /// Of a client that may be asked at any time.
-    pub(super) peer: Option<Peer<RoleServer>>,
     pub(super) notices: mpsc::Sender<ServerNotification>,
 }
 
@@ -119,15 +117,9 @@ impl ClientSide for Reached {
     fn request(
         &self,
         method: String,
-        params: Option<Box<RawValue>>,
+        _params: Option<Box<RawValue>>,
     ) -> Boxed<Result<Box<RawValue>, RpcError>> {
-        let peer = self.peer.clone();
-        Box::pin(async move {
-            match peer {
-                Some(peer) => ask(&peer, &method, params.as_deref()).await,
-                None => Err(RpcError::no_method(&method)),
-            }
-        })
+        Box::pin(async move { Err(RpcError::no_method(&method)) })
     }
 
     fn notice(&self, method: &str, params: Option<Box<RawValue>>) {

@@ -70,7 +70,7 @@ impl GatewayServer {
         let (view, source) = self.find_resource(asker, uri).await?;
         if let Some(upstream) = self.gateway.upstream(&source) {
             let (notices, _nobody) = asker::notices();
-            let call = asker.call(Arc::new(Reached { peer: None, notices }));
+            let call = asker.call(Arc::new(Reached { notices }));
             return foreign::watch(&upstream, uri, asker, call).await;
         }
         let unknown = || Failure::not_found("resource", uri);
@@ -221,7 +221,7 @@ impl GatewayServer {
         }
         params.remove("_meta");
         let (notices, _nobody) = asker::notices();
-        let call = asker.call(Arc::new(Reached { peer: None, notices }));
+        let call = asker.call(Arc::new(Reached { notices }));
         let raw = upstream.complete(params, &call).await;
         let raw = raw.map_err(|trouble| foreign::error(trouble, &source))?;
         foreign::typed(&source, &raw)

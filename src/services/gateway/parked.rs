@@ -25,21 +25,21 @@ use crate::{
 };
 
 /// Questions of one call that wait to be passed on.
-const QUESTIONS_WAITING_MAX: usize = 16;
+pub(super) const QUESTIONS_WAITING_MAX: usize = 16;
 
-type Answer = Result<Box<RawValue>, RpcError>;
+pub(super) type Answer = Result<Box<RawValue>, RpcError>;
 
 /// Something an upstream asks while a call is under way.
-struct Question {
-    method: String,
-    params: Option<Box<RawValue>>,
-    reply: oneshot::Sender<Answer>,
+pub(super) struct Question {
+    pub(super) method: String,
+    pub(super) params: Option<Box<RawValue>>,
+    pub(super) reply: oneshot::Sender<Answer>,
 }
 
-/// A client that is asked by way of answers to its requests.
-struct Later {
-    questions: mpsc::Sender<Question>,
-    notices: mpsc::Sender<ServerNotification>,
+/// A client that is asked by whoever works on its request.
+pub(super) struct Later {
+    pub(super) questions: mpsc::Sender<Question>,
+    pub(super) notices: mpsc::Sender<ServerNotification>,
 }
 
 impl ClientSide for Later {

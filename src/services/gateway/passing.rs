@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rmcp::{
     ErrorData,
     model::{InputRequest, InputRequests, InputRequiredResult, ServerNotification},
@@ -14,11 +15,11 @@ use super::{
     Gateway,
     asker::{self, Asker, Reached},
     foreign::{self, Reply, What},
-    parked::{Next, Parked},
+    parked::{Later, Next, Parked, QUESTIONS_WAITING_MAX, Question},
     sealed::State,
 };
 use crate::{
-    backplane::upstream::{Call, Trouble, Upstream},
+    backplane::upstream::{Call, ClientSide, Trouble, Upstream},
     domain::failure::{Failure, Kind},
 };
 
@@ -132,25 +133,36 @@ impl Passing<'_> {
         Ok(serde_json::from_str(answer.get()).map_err(unwritten)?)
     }
 
-    /// Asks the upstream once; what it tells meanwhile is passed on.
+    /// Asks the upstream once; what it tells and asks meanwhile is passed on.
     async fn once(&self, params: Map<String, Value>) -> Result<Reply, Missed> {
         let (tell, told) = asker::notices();
-        let peer = (!self.asker.modern).then(|| self.asker.peer.clone());
-        let call = self.asker.call(Arc::new(Reached { peer, notices: tell }));
+        let (ask, questions) = mpsc::channel(QUESTIONS_WAITING_MAX);
+        let side: Arc<dyn ClientSide> = if self.asker.modern {
+            Arc::new(Reached { notices: tell })
+        } else {
+            Arc::new(Later { questions: ask, notices: tell })
+        };
+        let call = self.asker.call(side);
         let asking = foreign::ask(self.upstream, self.what, params, &call);
-        Ok(self.telling(asking, told).await?)
+        Ok(self.between(asking, told, questions).await?)
     }
 
-    async fn telling<T>(
+    /// Passes on what is told and asked until `work` is done. It is done here, in the request's own
+    /// task: only there it is known which request of the client it belongs to.
+    async fn between<T>(
         &self,
         work: impl Future<Output = T>,
         mut told: mpsc::Receiver<ServerNotification>,
+        mut questions: mpsc::Receiver<Question>,
     ) -> T {
         let mut work = std::pin::pin!(work);
+        let mut answering = FuturesUnordered::new();
         loop {
             tokio::select! {
                 biased;
                 Some(notice) = told.recv() => self.tell(notice).await,
+                Some(question) = questions.recv() => answering.push(self.answer(question)),
+                Some(()) = answering.next() => {}
                 done = &mut work => {
                     while let Ok(notice) = told.try_recv() {
                         self.tell(notice).await;
@@ -158,6 +170,14 @@ impl Passing<'_> {
                     return done;
                 }
             }
+        }
+    }
+
+    async fn answer(&self, question: Question) {
+        let Question { method, params, reply } = question;
+        let answer = asker::ask(&self.asker.peer, &method, params.as_deref()).await;
+        if reply.send(answer).is_err() {
+            log::debug!("an answer found nobody");
         }
     }
 
