@@ -44,6 +44,8 @@ pub(super) struct Bridge {
     client: Client,
     lines: mpsc::Sender<String>,
     session: Arc<Mutex<Session>>,
+    /// Held by whoever makes a lost session anew; the others wait for it.
+    greeting: Arc<tokio::sync::Mutex<()>>,
     under_way: Arc<Mutex<HashMap<String, AbortHandle>>>,
 }
 
@@ -80,6 +82,7 @@ impl Bridge {
             client,
             lines,
             session: Arc::default(),
+            greeting: Arc::default(),
             under_way: Arc::default(),
         })
     }
@@ -149,8 +152,9 @@ impl Bridge {
     }
 
     async fn answer(&self, message: &Value, id: &Value) {
+        let asked_in = self.session_id();
         let outcome = match self.exchange(message, Some(id)).await {
-            Err(Lost::Session) => match self.greet_again().await {
+            Err(Lost::Session) => match self.greet_again(asked_in).await {
                 Ok(()) => self.exchange(message, Some(id)).await,
                 Err(lost) => Err(lost),
             },
@@ -163,14 +167,22 @@ impl Bridge {
         }
     }
 
-    /// The server was started anew: makes a session as the client once did, without its noticing.
-    async fn greet_again(&self) -> Result<(), Lost> {
+    /// The server was started anew: makes a session as the client once did, without its noticing;
+    /// once for all who asked in the one that was lost.
+    async fn greet_again(&self, lost: Option<HeaderValue>) -> Result<(), Lost> {
+        let _alone = self.greeting.lock().await;
+        if self.session_id() != lost {
+            return Ok(());
+        }
         let hello = {
-            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-            session.id = None;
+            let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             session.hello.clone().ok_or(Lost::Session)?
         };
         let response = self.post(&hello).await?;
+        if !response.status().is_success() {
+            let status = response.status();
+            return Err(Lost::Why(format!("{} gives no new session: {status}", self.url)));
+        }
         self.remember(response.headers());
         let body = response.bytes().await.map_err(|error| Lost::Why(error.to_string()))?;
         drop(body);
@@ -290,8 +302,12 @@ impl Bridge {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).revision = revision;
     }
 
+    fn session_id(&self) -> Option<HeaderValue> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).id.clone()
+    }
+
     fn has_session(&self) -> bool {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).id.is_some()
+        self.session_id().is_some()
     }
 
     fn is_legacy(&self) -> bool {

@@ -98,6 +98,15 @@ async fn a_running_core_is_spoken_to_in_both_eras_and_restarts_unnoticed() {
             cluster.until_followed().await;
         }
     }
+    cluster.core.stop().await;
+    cluster.core.start();
+    let core = cluster.core.anonymous();
+    eventually("core is back", || async {
+        let ready = core.ask(actix_web::http::Method::GET, "/health/ready").try_send().await;
+        ready.is_ok_and(|ready| ready.status == 200)
+    })
+    .await;
+    // Many at once find the session lost.
     let many: Vec<Value> = (0..8)
         .map(|id| json!({"jsonrpc": "2.0", "id": 100 + id, "method": "tools/list", "params": {}}))
         .collect();
