@@ -213,6 +213,16 @@ fn offer<'a>(part: &'a Part, name: &'a str) -> Offer<'a> {
     Offer { upstream: &part.source, prefix: &part.prefix, name }
 }
 
+/// Whether two catalogues would be made of the same parts.
+pub(super) fn are_same(some: &[Part], others: &[Part]) -> bool {
+    some.len() == others.len()
+        && some.iter().zip(others).all(|(one, other)| {
+            one.source == other.source
+                && one.prefix == other.prefix
+                && Arc::ptr_eq(&one.listing, &other.listing)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use rmcp::model::JsonObject;

@@ -21,7 +21,6 @@ pub mod turning;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -44,7 +43,7 @@ use crate::{
 };
 use catalogue::{Catalogue, Part};
 use listing::Listing;
-use own::{CORE, Own};
+use own::Own;
 use shelf::{Keeping, Key, Known, Shelf};
 use turning::Changed;
 
@@ -367,7 +366,7 @@ impl Gateway {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kept.get(&name)
             && Arc::ptr_eq(&found.rules, &rules)
-            && are_same(&found.parts, &parts)
+            && catalogue::are_same(&found.parts, &parts)
         {
             return (Arc::clone(&found.catalogue), Arc::clone(&found.listings));
         }
@@ -390,21 +389,3 @@ impl Gateway {
 fn prefix_of(upstream: &Upstream) -> &str {
     upstream.spec().prefix.as_deref().unwrap_or(upstream.name())
 }
-
-fn are_same(some: &[Part], others: &[Part]) -> bool {
-    some.len() == others.len()
-        && some.iter().zip(others).all(|(one, other)| {
-            one.source == other.source
-                && one.prefix == other.prefix
-                && Arc::ptr_eq(&one.listing, &other.listing)
-        })
-}
-
-/// Whether a source is core's own table.
-#[must_use]
-pub fn is_core(source: &str) -> bool {
-    source == CORE
-}
-
-/// Time after which what is asked of nobody in particular is given up.
-pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -351,9 +351,6 @@ fn may_follow(principal: &Principal, live: &[String], path: &str) -> bool {
     })
 }
 
-/// How long a listing of ours may take, whoever waits for it.
-pub const LIST_PATIENCE: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 mod tests {
     use super::*;
