@@ -98,7 +98,7 @@ impl Names {
 
 /// Everything one user's items contribute, ready to be searched.
 ///
-/// What [`super::search`] finds depends on what is in it only, never on the order it came in.
+/// What [`Index::search`] finds depends on what is in it only, never on the order it came in.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     pub(super) entries: Vec<Entry>,
