@@ -7,6 +7,11 @@ mod store;
 
 pub(super) use store::{FactRow, NewFact, Noted, remember, remove, remove_all};
 
+/// What comes after everything that begins with a text.
+fn end_of(beginning: &str) -> String {
+    format!("{beginning}{}", char::MAX)
+}
+
 #[cfg(test)]
 pub(super) use store::tests::{a_fact, all_of};
 

@@ -20,6 +20,7 @@ use crate::{
     },
     services::memory::{
         changes,
+        facts::end_of,
         schema::{memory_facts, memory_items},
         store::{PAGE_BYTES_MAX, Removed},
     },
@@ -313,11 +314,6 @@ pub(super) fn page(
     }
     let full = i64::try_from(facts.len()).is_ok_and(|count| count >= limit);
     Ok((facts, full))
-}
-
-/// What comes after everything that begins with a text.
-fn end_of(beginning: &str) -> String {
-    format!("{beginning}{}", char::MAX)
 }
 
 /// Subjects of a user's facts that begin like this, in their order.
